@@ -1,0 +1,40 @@
+"""Every counter of the mount, with its unit, in one place.
+
+Counters are plain integers: adding to one costs an attribute store, and a count that two threads
+raise at the same instant may lose one, which statistics can bear and a lock on the hot path
+cannot. Readers (crunchstat lines, status files, Prometheus) take what they see.
+"""
+
+from dataclasses import dataclass, fields
+
+__all__ = ["Metrics"]
+
+
+@dataclass(slots=True)
+class Metrics:
+    """All counters of one mount. Each starts at zero and only grows.
+
+    keep_get_calls: block reads sent to Keep services (requests, retries included)
+    keep_get_bytes: bytes of block data received from Keep services
+    cache_hits: blocks asked for that were resident or already on their way
+    cache_misses: blocks asked for that had to be fetched or read from the disk cache
+    cache_disk_hits: of the misses, blocks that the disk cache had (and that passed their check)
+    blocks_corrupt: block contents that failed their checksum, from wherever they came
+    api_calls: requests to the REST API
+    read_bytes: bytes handed to programs through read()
+    unhandled_errors: requests that ended in EIO because of a defect of ours
+    """
+
+    keep_get_calls: int = 0
+    keep_get_bytes: int = 0
+    cache_hits: int = 0
+    cache_misses: int = 0
+    cache_disk_hits: int = 0
+    blocks_corrupt: int = 0
+    api_calls: int = 0
+    read_bytes: int = 0
+    unhandled_errors: int = 0
+
+    def snapshot(self) -> dict[str, int]:
+        """All counters by name, as they are now."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
