@@ -1,0 +1,76 @@
+"""Which cluster to mount: the one that is configured, or the embedded one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import arvados.config
+
+from arvados_fuse.command.problem import CommandError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["Access", "configured", "embedded"]
+
+START_TIME_LIMIT_S = 60.0
+"""How long the embedded cluster may take to start; its first start makes keys and the sample."""
+
+
+class Access(NamedTuple):
+    """How to reach a cluster.
+
+    host: of the API, as HOST or HOST:PORT
+    keep_services, keep_proxy: URLs that replace what the cluster says about Keep; usually empty
+    holds: whatever has to live as long as the cluster is needed
+    """
+
+    host: str
+    token: str
+    insecure: bool
+    keep_services: str
+    keep_proxy: str
+    holds: object = None
+
+
+def configured() -> Access:
+    """Read the settings as all Arvados clients do: environment first, then settings.conf.
+
+    Raises CommandError if there are none. (Arvados documentation, "Getting an API token".)
+    """
+    try:
+        settings = arvados.config.settings()
+    except ValueError:
+        raise CommandError(
+            "The file settings.conf (~/.config/arvados/settings.conf) has a line that is not"
+            " NAME=VALUE."
+        ) from None
+    missing = [n for n in ("ARVADOS_API_HOST", "ARVADOS_API_TOKEN") if not settings.get(n)]
+    if missing:
+        raise CommandError(
+            f"{' and '.join(missing)} not set. Set them in the environment or in"
+            " ~/.config/arvados/settings.conf, or use --standalone for a cluster of your own."
+        )
+    return Access(
+        host=settings["ARVADOS_API_HOST"],
+        token=settings["ARVADOS_API_TOKEN"],
+        insecure=arvados.config.flag_is_true("ARVADOS_API_HOST_INSECURE"),
+        keep_services=settings.get("ARVADOS_KEEP_SERVICES", ""),
+        keep_proxy=settings.get("ARVADOS_KEEP_PROXY", ""),
+    )
+
+
+def embedded(directory: Path) -> Access:
+    """Start the embedded cluster of `directory`, or join it if it runs.
+
+    It runs for at least as long as the returned value lives. Raises CommandError with the
+    cluster's own reason if it cannot start.
+    """
+    # Imported late: few mounts need it.
+    from arvados_fuse.standalone import launch  # noqa: PLC0415
+
+    try:
+        access = launch.ensure_running(directory, sample=True, wait_s=START_TIME_LIMIT_S)
+    except launch.LaunchError as error:
+        raise CommandError(str(error)) from None
+    return Access(access.host, access.token, True, "", "", holds=access)

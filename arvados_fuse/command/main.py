@@ -1,0 +1,45 @@
+"""The entry point of `arv-mount`."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from typing import TYPE_CHECKING
+
+from arvados_fuse.command import arguments, background, execute
+from arvados_fuse.command.problem import CommandError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `arv-mount` with these arguments (default: those of the process).
+
+    Returns the exit code: 0 when a foreground mount was unmounted or a background mount works;
+    the command's with --exec; 1 for what cannot be mounted; 2 for a wrong command line.
+    """
+    settings = arguments.parse(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(settings)
+    except CommandError as error:
+        print(f"arv-mount: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _run(settings: arguments.Settings) -> int:
+    # Imported late: --help and wrong arguments need not wait for the client library.
+    from arvados_fuse.command import mount  # noqa: PLC0415
+
+    if settings.foreground:
+        return mount.serve(settings, lambda: None)
+    process = background.start(
+        partial(mount.serve, settings),
+        settings.mount_dir,
+        keep_output=bool(settings.command),
+    )
+    if settings.command:
+        return execute.run(settings.command, settings.mount_dir, process)
+    return 0

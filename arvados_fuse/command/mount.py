@@ -1,0 +1,268 @@
+"""The mount's start-up: from settings to a file system that answers the kernel."""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import os
+import resource
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import llfuse
+
+from arvados_fuse.api import ArvadosCluster
+from arvados_fuse.command import clusters, mountpoint
+from arvados_fuse.command.arguments import Mode, Settings
+from arvados_fuse.command.problem import CommandError
+from arvados_fuse.errors import FileSystemError, NoSuchEntry
+from arvados_fuse.fresh import SingleFlight
+from arvados_fuse.fusedir.collection import CollectionDirectory
+from arvados_fuse.fusedir.directory import Directory, Surroundings
+from arvados_fuse.fusedir.magic import BY_ID_README, FixedDirectory, MagicDirectory
+from arvados_fuse.fusedir.names import NameRules
+from arvados_fuse.fusedir.project import HomeDirectory, ProjectDirectory
+from arvados_fuse.inodes import InodeCache, Inodes
+from arvados_fuse.keep.cache import BlockCache
+from arvados_fuse.keep.client import KeepClient
+from arvados_fuse.keep.disk import DiskStorage, default_disk_cache_size
+from arvados_fuse.keep.services import ServiceList
+from arvados_fuse.keep.storage import RamStorage
+from arvados_fuse.kernel import Kernel
+from arvados_fuse.metrics import Metrics
+from arvados_fuse.operations import Operations
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["serve"]
+
+log = logging.getLogger(__name__)
+
+WORKERS = 10
+"""Threads that answer the kernel, as in the official driver. Most of them wait for blocks."""
+
+REQUEST_TIME_LIMIT_S = 600.0
+"""How long one request may wait for the slow work of another."""
+
+RAM_CACHE = 256 << 20
+"""Bytes of file data kept in memory with --ram-cache, as in the official driver."""
+
+NOFILE_WANTED = 10240
+"""Open files that a large disk cache needs: one for each block in use."""
+
+ROOT_README = """\
+This is an Arvados cluster, shown as a file system.
+
+  home/    your home project: your collections and projects
+  by_id/   any collection or project that you can read, by its uuid or portable data hash
+
+The mount is read-only. To unmount it: fusermount -u and the path of this directory.
+"""
+
+
+def serve(settings: Settings, ready: Callable[[], None]) -> int:
+    """Mount, call `ready`, and serve until the file system is unmounted or a signal says stop.
+
+    Returns the exit code, 0. Raises CommandError when it cannot be mounted. Any other exception
+    leaves the mount point "not connected": a crash must not look like an empty directory.
+    """
+    _start_logging(settings)
+    mountpoint.prepare(settings.mount_dir)
+    directory = settings.standalone_dir
+    access = clusters.configured() if directory is None else clusters.embedded(directory)
+    metrics = Metrics()
+    kernel = Kernel("utf-8")
+    try:
+        cluster = ArvadosCluster(
+            access.host,
+            access.token,
+            insecure=access.insecure,
+            retries=settings.retries,
+            metrics=metrics,
+        )
+        inodes = Inodes(InodeCache(settings.directory_cache))
+        around = Surroundings(
+            cluster=cluster,
+            inodes=inodes,
+            flights=SingleFlight(llfuse.lock_released, REQUEST_TIME_LIMIT_S),
+            kernel=kernel,
+            names=NameRules(cluster.slash_substitution),
+            clock=time.monotonic,
+            refresh_time_s=settings.refresh_time_s,
+            started_ns=time.time_ns(),
+        )
+        with llfuse.lock:
+            _plant_root(settings, around)
+    except FileSystemError as error:
+        raise CommandError(str(error)) from None
+    blocks = _block_cache(settings, access, cluster, metrics)
+    operations = Operations(
+        inodes=inodes,
+        blocks=blocks,
+        kernel=kernel,
+        unlocked=llfuse.lock_released,
+        clock=time.monotonic,
+        metrics=metrics,
+    )
+    _mount(settings, operations, access.host)
+    kernel.start()
+    log.info("Mounted %s on %s.", access.host, settings.mount_dir)
+    ready()
+    _serve_until_unmounted(kernel)
+    blocks.close()
+    return 0
+
+
+def _plant_root(settings: Settings, around: Surroundings) -> None:
+    """Put the root of the mount, and what is always there, into the inode table.
+
+    Raises what the cluster says about an id that is to be mounted.
+    """
+    root = _root(settings, around)
+    try:
+        root.refresh()
+    except NoSuchEntry:
+        raise CommandError(
+            f"There is no {settings.mode.value} {settings.target} that you can read."
+        ) from None
+    if isinstance(root, FixedDirectory):
+        _furnish(settings, around, root)
+
+
+def _root(settings: Settings, around: Surroundings) -> Directory:
+    if settings.mode is Mode.COLLECTION:
+        root: Directory = CollectionDirectory(around, None, settings.target, "")
+    elif settings.mode is Mode.PROJECT:
+        root = ProjectDirectory(around, None, settings.target, "")
+    elif settings.mode is Mode.HOME:
+        root = HomeDirectory(around, None, around.cluster.user_uuid(), "")
+    elif settings.mode is Mode.BY_ID:
+        root = MagicDirectory(around, None, "")
+    else:
+        root = FixedDirectory(around, None, "")
+    around.inodes.add(root)
+    return root
+
+
+def _furnish(settings: Settings, around: Surroundings, root: FixedDirectory) -> None:
+    if settings.mode is Mode.BY_ID:
+        root.put_text("README", BY_ID_README)
+        return
+    by_id = MagicDirectory(around, root, "by_id")
+    root.put("home", HomeDirectory(around, root, around.cluster.user_uuid(), "home"))
+    root.put("by_id", by_id)
+    root.put_text("README", ROOT_README)
+    by_id.put_text("README", BY_ID_README)
+
+
+def _block_cache(
+    settings: Settings, access: clusters.Access, cluster: ArvadosCluster, metrics: Metrics
+) -> BlockCache:
+    """Make the block cache of the settings. Raises CommandError."""
+    nofile_limit = _raise_nofile_limit()
+    try:
+        services = ServiceList(
+            cluster.keep_services,
+            keep_services=access.keep_services,
+            keep_proxy=access.keep_proxy,
+        )
+    except ValueError as error:
+        raise CommandError(str(error)) from None
+    client = KeepClient(
+        services,
+        lambda: access.token,
+        insecure=access.insecure,
+        retries=settings.retries,
+        metrics=metrics,
+    )
+    if settings.ram_cache:
+        return BlockCache(client, RamStorage(), settings.file_cache or RAM_CACHE, metrics)
+    directory = settings.disk_cache_dir or _usual_cache_dir()
+    try:
+        storage = DiskStorage(directory)
+        limit = settings.file_cache or default_disk_cache_size(directory, nofile_limit)
+    except OSError as error:
+        raise CommandError(
+            f"The disk cache {directory} cannot be used: {error.strerror}. Choose another with"
+            " --disk-cache-dir, or use --ram-cache."
+        ) from None
+    return BlockCache(client, storage, limit, metrics)
+
+
+def _usual_cache_dir() -> Path:
+    """Return the directory that all Arvados clients of this user share."""
+    services_own = os.environ.get("CACHE_DIRECTORY", "").split(":")[0]
+    if services_own:
+        return Path(services_own) / "keep"
+    cache_home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache_home) / "arvados" / "keep"
+
+
+def _raise_nofile_limit() -> int:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = NOFILE_WANTED if hard == resource.RLIM_INFINITY else min(NOFILE_WANTED, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return max(soft, wanted)
+
+
+def _mount(settings: Settings, operations: Operations, host: str) -> None:
+    """Mount the file system; requests wait until the main loop runs. Raises CommandError."""
+    options = set(llfuse.default_options)
+    options |= {"ro", "max_read=131072", f"fsname=arvados:{host}"}
+    if settings.allow_other:
+        options.add("allow_other")
+    try:
+        llfuse.init(operations, str(settings.mount_dir), options)
+    except RuntimeError:
+        raise CommandError(_why_not_mounted(settings)) from None
+
+
+def _why_not_mounted(settings: Settings) -> str:
+    """Find the likeliest reason; libfuse itself only says that it failed."""
+    if not os.path.exists("/dev/fuse"):
+        return "This machine has no /dev/fuse: load the kernel module (modprobe fuse)."
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        return "You may not use /dev/fuse: ask to be let into its group, or change its mode."
+    if not os.access(settings.mount_dir, os.W_OK):
+        return f"You may not mount on {settings.mount_dir}: you cannot write to it."
+    if settings.allow_other and os.getuid() != 0:
+        return "FUSE refused --allow-other: /etc/fuse.conf needs the line user_allow_other."
+    return f"FUSE refused to mount on {settings.mount_dir}; what it said stands above."
+
+
+def _serve_until_unmounted(kernel: Kernel) -> None:
+    """Answer the kernel until the end, and unmount if it was a signal that ended it."""
+    try:
+        llfuse.main(workers=WORKERS)
+    except BaseException:
+        kernel.stop()
+        llfuse.close(unmount=False)
+        raise
+    kernel.stop()
+    llfuse.close(unmount=True)
+
+
+def _start_logging(settings: Settings) -> None:
+    """Send log lines to the file, standard error, or the system log. Raises CommandError."""
+    handler: logging.Handler
+    if settings.logfile is not None:
+        try:
+            handler = logging.FileHandler(settings.logfile)
+        except OSError as error:
+            raise CommandError(
+                f"Cannot write to the log file {settings.logfile}: {error.strerror}."
+            ) from None
+    elif settings.foreground or settings.command or not os.path.exists("/dev/log"):
+        handler = logging.StreamHandler()
+    else:
+        handler = logging.handlers.SysLogHandler("/dev/log")
+    handler.setFormatter(
+        logging.Formatter("%(asctime)s arv-mount[%(process)d] %(levelname)s: %(message)s")
+    )
+    ours = logging.getLogger("arvados_fuse")
+    ours.addHandler(handler)
+    ours.setLevel(logging.DEBUG if settings.debug else logging.INFO)
+    ours.propagate = False

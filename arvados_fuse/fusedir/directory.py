@@ -1,0 +1,184 @@
+"""The base of all directories, and the surroundings that those of one mount share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from arvados_fuse.errors import NoSuchEntry
+from arvados_fuse.fresh import FreshBase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from arvados_fuse.api import Cluster
+    from arvados_fuse.fresh import KernelNotifier, SingleFlight
+    from arvados_fuse.fusedir.listing import Listing
+    from arvados_fuse.fusedir.names import NameRules
+    from arvados_fuse.inodes import Inodes
+
+__all__ = ["DIRECTORY_FOOTPRINT", "Directory", "Surroundings"]
+
+DIRECTORY_FOOTPRINT = 700
+"""Bytes that a directory object costs by itself, with its entry in the inode table."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all directories of one mount share.
+
+    cluster: the REST API
+    inodes: the inode table
+    flights: slow work, once for all who wait for it
+    kernel: tells the kernel to forget
+    names: how names of the cluster are shown
+    clock: seconds that never go back (time.monotonic)
+    refresh_time_s: for how long what the cluster said is trusted
+    started_ns: when the mount was made, nanoseconds since 1970; the time of what has none
+    """
+
+    cluster: Cluster
+    inodes: Inodes
+    flights: SingleFlight
+    kernel: KernelNotifier
+    names: NameRules
+    clock: Callable[[], float]
+    refresh_time_s: float
+    started_ns: int
+
+
+class Directory(FreshBase):
+    """Base of all directories.
+
+    key: what its parent knows it by; never changes
+    name: the name under which its parent shows it, for log lines and the kernel
+    children: its entries that are objects in the inode table and stay there, by their key
+    live: how many of its entries are in the inode table, transient ones included
+    accounted: bytes that the inode cache has booked for it
+
+    A kind of directory implements `listing`, `child` and, if it holds much, `footprint` and
+    `shrink`; if its content can become too old, `fetch` and `landed`.
+    """
+
+    __slots__ = ("accounted", "around", "children", "key", "live", "name")
+
+    parent: Directory | None
+
+    def __init__(self, around: Surroundings, parent: Directory | None, key: str, name: str) -> None:
+        super().__init__(parent)
+        self.around = around
+        self.key = key
+        self.name = name
+        self.children: dict[str, FreshBase] = {}
+        self.live = 0
+        self.accounted = 0
+
+    # -- what a kind of directory implements ------------------------------------------------
+
+    def fetch(self) -> Any:
+        """Ask the cluster what the directory is now. Runs without the lock.
+
+        Raises the errors of `api.Cluster`; NoSuchEntry when the object is gone.
+        """
+        raise NotImplementedError
+
+    def landed(self, fetched: Any) -> None:
+        """Take over what `fetch` returned."""
+        raise NotImplementedError
+
+    def listing(self) -> Listing:
+        """Return all entries. May give the lock up."""
+        raise NotImplementedError
+
+    def child(self, name: str) -> FreshBase:
+        """Return the object called `name`, in the inode table. May give the lock up.
+
+        Raises NoSuchEntry if there is none.
+        """
+        raise NotImplementedError
+
+    def footprint(self) -> int:
+        """Bytes of memory that the loaded content takes."""
+        return DIRECTORY_FOOTPRINT
+
+    def shrink(self) -> None:
+        """Give back memory whose content can be had again without changing an inode number."""
+
+    @property
+    def mtime_ns(self) -> int:
+        """Time of the last change, nanoseconds since 1970."""
+        return self.around.started_ns
+
+    def negative_lifetime(self, now: float) -> float:
+        """For how many seconds after `now` the kernel may trust that a name is not there."""
+        return self.lifetime(now)
+
+    # -- what all directories do ------------------------------------------------------------
+
+    @property
+    def pinned(self) -> bool:
+        """Whether the directory has to stay in the inode table."""
+        return self.kernel_refs > 0 or self.uses > 0 or self.live > 0 or self.parent is None
+
+    @property
+    def stale(self) -> bool:
+        """Whether the cluster has to be asked before the content is used."""
+        return self.around.clock() >= self.valid_until
+
+    def path(self) -> str:
+        """Return the path from the root of the mount, for log lines."""
+        if self.parent is None:
+            return "/"
+        return self.parent.path().rstrip("/") + "/" + self.name
+
+    def no_such_entry(self, name: str) -> NoSuchEntry:
+        """Return the error for a name that is not here."""
+        return NoSuchEntry(f"There is no {name!r} in {self.path()}.")
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep the directory in the inode table while the lock is given up."""
+        self.uses += 1
+        try:
+            yield
+        finally:
+            self.around.inodes.release(self)
+
+    def refresh(self) -> None:
+        """Ask the cluster if the content is too old. May give the lock up; raises as `fetch`."""
+        if self.stale:
+            self.once("refresh", self.fetch, self.landed)
+
+    def once(self, what: str, work: Callable[[], T], landed: Callable[[T], None]) -> None:
+        """Do slow `work` without the lock, once for all who need it; see SingleFlight.run."""
+        with self.in_use():
+            self.around.flights.run((self, what), work, landed)
+
+    def adopt(self, key: str, child: FreshBase, number: int | None = None) -> None:
+        """Enter `child` into the inode table and among the children."""
+        self.around.inodes.add(child, number)
+        self.children[key] = child
+        if isinstance(child, Directory):
+            self.around.inodes.cache.resized(child)
+
+    def resized(self) -> None:
+        """Tell the inode cache that the content was loaded or dropped."""
+        self.around.inodes.cache.resized(self)
+
+    def evict(self) -> None:
+        """Give back memory: everything if nobody needs the directory, else what can be spared."""
+        if self.parent is not None and not self.pinned:
+            self.around.inodes.cache.removed(self)
+            self.around.inodes.remove(self)
+            if self.parent.children.get(self.key) is self:
+                del self.parent.children[self.key]
+            return
+        if self.uses == 0:
+            self.shrink()
+            if self.parent is not None and self.live == 0:
+                # Only the kernel's memory of the name keeps it; the answer is a forget request.
+                self.around.kernel.invalidate_entry(self.parent.inode, self.name)

@@ -1,0 +1,124 @@
+"""The directories without a record behind them: the root of `--all`, and `by_id`.
+
+`by_id` is magic: it lists nothing but its README and what was looked up before, and shows any
+collection or project as soon as its id is looked up.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from arvados_fuse.fresh import FOREVER, FreshBase
+from arvados_fuse.fusedir.collection import CollectionDirectory
+from arvados_fuse.fusedir.directory import Directory, Surroundings
+from arvados_fuse.fusedir.listing import Listing
+from arvados_fuse.fusedir.project import ProjectDirectory
+from arvados_fuse.fusefile import StringFile
+
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["BY_ID_README", "FixedDirectory", "MagicDirectory", "is_collection_id", "is_project_id"]
+
+_COLLECTION_ID = re.compile(r"[0-9a-z]{5}-4zz18-[0-9a-z]{15}|[0-9a-f]{32}\+[0-9]+")
+_PROJECT_ID = re.compile(r"[0-9a-z]{5}-j7d0g-[0-9a-z]{15}")
+
+BY_ID_README = """\
+This directory shows any collection or project of the cluster by its id.
+
+Look into a directory named like one of these, even though it is not listed here:
+
+  zzzzz-4zz18-xxxxxxxxxxxxxxx             the collection of this uuid
+  d41d8cd98f00b204e9800998ecf8427e+0      the collection of this portable data hash
+  zzzzz-j7d0g-xxxxxxxxxxxxxxx             the project of this uuid
+
+For example:  ls -l d41d8cd98f00b204e9800998ecf8427e+0
+
+What was looked up is listed for as long as it is remembered.
+"""
+
+
+def is_collection_id(text: str) -> bool:
+    """Whether `text` is a collection's uuid or portable data hash."""
+    return _COLLECTION_ID.fullmatch(text) is not None
+
+
+def is_project_id(text: str) -> bool:
+    """Whether `text` is a project's uuid."""
+    return _PROJECT_ID.fullmatch(text) is not None
+
+
+class FixedDirectory(Directory):
+    """A directory whose entries are set when the mount is made, such as the root of `--all`."""
+
+    __slots__ = ()
+
+    def __init__(self, around: Surroundings, parent: Directory | None, name: str) -> None:
+        super().__init__(around, parent, name, name)
+        self.valid_until = FOREVER
+
+    def put(self, name: str, thing: FreshBase) -> None:
+        """Add an entry that stays for the life of the mount."""
+        thing.uses += 1
+        self.adopt(name, thing)
+
+    def put_text(self, name: str, text: str) -> None:
+        """Add a file of `text` that stays for the life of the mount."""
+        self.put(name, StringFile(self, name, text, self.around.started_ns))
+
+    def listing(self) -> Listing:
+        """Return all entries that are objects now."""
+        directories = {n: t for n, t in self.children.items() if isinstance(t, Directory)}
+        files = {n: t for n, t in self.children.items() if n not in directories}
+        return Listing(
+            list(directories),
+            [thing.inode for thing in directories.values()],
+            list(files),
+            [thing.inode for thing in files.values()],
+        )
+
+    def child(self, name: str) -> FreshBase:
+        """Return the entry called `name`. Raises NoSuchEntry."""
+        if name not in self.children:
+            raise self.no_such_entry(name)
+        return self.children[name]
+
+
+class MagicDirectory(FixedDirectory):
+    """`by_id`: collections by uuid or portable data hash, projects by uuid."""
+
+    __slots__ = ()
+
+    def negative_lifetime(self, now: float) -> float:
+        """Zero: what is made this instant must be found at once."""
+        return 0.0
+
+    def child(self, name: str) -> FreshBase:
+        """Return the object whose id is `name`, asking the cluster if need be.
+
+        Raises NoSuchEntry for what is no id and for what cannot be seen; else as `fetch`.
+        """
+        thing = self.children.get(name)
+        if thing is None:
+            return self._look_up(name)
+        if isinstance(thing, Directory):
+            thing.refresh()
+        return thing
+
+    def _look_up(self, name: str) -> FreshBase:
+        directory = self._directory_for(name)
+
+        def landed(fetched: Any) -> None:
+            self.adopt(name, directory)
+            directory.landed(fetched)
+
+        self.once(f"look up {name}", directory.fetch, landed)
+        return super().child(name)
+
+    def _directory_for(self, name: str) -> Directory:
+        if is_collection_id(name):
+            return CollectionDirectory(self.around, self, name, name)
+        if is_project_id(name):
+            return ProjectDirectory(self.around, self, name, name)
+        raise self.no_such_entry(name)

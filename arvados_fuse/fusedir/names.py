@@ -1,0 +1,64 @@
+"""Names: how those of the cluster become names that a file system can show.
+
+A name in the cluster may be anything; a name in a directory has 1 to 255 bytes, no slash and no
+NUL, and is not "." or "..". What does not fit is replaced as the official driver does it, so that
+paths stay the same for those who change over.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+__all__ = ["NAME_MAX", "NameRules"]
+
+NAME_MAX = 255
+"""Longest name in bytes that programs can be expected to take (Linux, <limits.h>)."""
+
+
+class NameRules:
+    """The rules of one mount.
+
+    slash: what a slash in the name of a project or collection is shown as (the cluster's setting
+    `Collections.ForwardSlashNameSubstitution`); None or "/" when the cluster has none.
+    """
+
+    def __init__(self, slash: str | None) -> None:
+        self._slash = None if slash in (None, "", "/") else slash
+
+    def present(self, name: str) -> str:
+        """Return the name under which `name` is shown."""
+        if name in ("", "."):
+            return "_"
+        if name == "..":
+            return "__"
+        if self._slash is not None:
+            name = name.replace("/", self._slash)
+        name = name.replace("/", "_").replace("\0", "_")
+        return name if len(name) * 4 <= NAME_MAX else _shortened(name)
+
+    def candidates(self, shown: str) -> list[str]:
+        """Return the names in the cluster that may be shown as `shown`, the likeliest first."""
+        if self._slash is None or self._slash not in shown:
+            return [shown]
+        return [shown, shown.replace(self._slash, "/")]
+
+    @staticmethod
+    def all_plain(names: Sequence[str]) -> bool:
+        """Tell at once whether all of these file names can be shown as they are.
+
+        Names of files in a tree are never empty, "." or "..", and hold no slash.
+        """
+        return max(map(len, names), default=0) * 4 <= NAME_MAX and not _any_holds_nul(names)
+
+
+def _any_holds_nul(names: Iterable[str]) -> bool:
+    return any("\0" in name for name in names)
+
+
+def _shortened(name: str) -> str:
+    encoded = name.encode("utf-8", "surrogateescape")
+    if len(encoded) <= NAME_MAX:
+        return name
+    # The hash keeps two long names apart that start the same.
+    tail = "~" + hashlib.md5(encoded, usedforsecurity=False).hexdigest()[:8]
+    head = encoded[: NAME_MAX - len(tail)].decode("utf-8", "ignore")
+    return head + tail

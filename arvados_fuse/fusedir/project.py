@@ -1,0 +1,178 @@
+"""A project, or a user's home project: its subprojects and collections, by name.
+
+A single name is looked up with a single question to the cluster; the whole project is listed
+only when somebody lists it. What the cluster said is trusted for `refresh_time_s`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from arvados_fuse.fresh import FOREVER
+from arvados_fuse.fusedir.collection import CollectionDirectory
+from arvados_fuse.fusedir.directory import DIRECTORY_FOOTPRINT, Directory, Surroundings
+from arvados_fuse.fusedir.listing import Listing
+
+if TYPE_CHECKING:
+    from arvados_fuse.api import Item
+    from arvados_fuse.fresh import FreshBase
+
+__all__ = ["HomeDirectory", "ProjectDirectory"]
+
+ITEM_FOOTPRINT = 560
+"""Bytes that one item of a listed project costs: its record, strings, inode number."""
+
+
+class _Row:
+    """One item of a project as last seen: its record, its inode number, and until when."""
+
+    __slots__ = ("inode", "item", "valid_until")
+
+    def __init__(self, item: Item, inode: int, valid_until: float) -> None:
+        self.item = item
+        self.inode = inode
+        self.valid_until = valid_until
+
+
+class ProjectDirectory(Directory):
+    """A project.
+
+    `_rows` holds the items known by the name under which they are shown. After a full listing
+    those are all there are, until `_listed_until`.
+    """
+
+    __slots__ = ("_listed_until", "_modified_ns", "_rows", "uuid")
+
+    def __init__(
+        self, around: Surroundings, parent: Directory | None, uuid: str, name: str
+    ) -> None:
+        super().__init__(around, parent, uuid, name)
+        self.uuid = uuid
+        self._modified_ns = around.started_ns
+        self._rows: dict[str, _Row] = {}
+        self._listed_until = 0.0
+
+    @property
+    def mtime_ns(self) -> int:
+        """Time of the record's last change, nanoseconds since 1970."""
+        return self._modified_ns
+
+    def footprint(self) -> int:
+        """Bytes of memory that the known items take."""
+        return DIRECTORY_FOOTPRINT + ITEM_FOOTPRINT * len(self._rows)
+
+    def negative_lifetime(self, now: float) -> float:
+        """A name that is not there is known to be missing as long as the listing is fresh."""
+        return max(0.0, self._listed_until - now)
+
+    def fetch(self) -> Item:
+        """Ask for the project's record. Raises NoSuchEntry if it cannot be seen."""
+        return self.around.cluster.project(self.uuid)
+
+    def landed(self, fetched: Item) -> None:
+        """Take over the record."""
+        self.confirm(fetched, self.around.clock() + self.around.refresh_time_s)
+        self.resized()
+
+    def confirm(self, item: Item, valid_until: float) -> None:
+        """Note that the record was seen to be `item`, which holds until `valid_until`."""
+        self._modified_ns = item.modified_ns
+        self.valid_until = valid_until
+
+    def shrink(self) -> None:
+        """Forget the items, unless objects in the inode table depend on their numbers."""
+        if self.live == 0:
+            self._rows = {}
+            self._listed_until = 0.0
+
+    # -- listing ----------------------------------------------------------------------------
+
+    def listing(self) -> Listing:
+        """Return all items, asking the cluster if the last listing is too old."""
+        if self.around.clock() >= self._listed_until:
+            self.once("list", self._fetch_items, self._items_landed)
+        rows = self._rows
+        return Listing(list(rows), [row.inode for row in rows.values()], (), ())
+
+    def _fetch_items(self) -> list[Item]:
+        return list(self.around.cluster.contents(self.uuid))
+
+    def _items_landed(self, items: list[Item]) -> None:
+        valid_until = self.around.clock() + self.around.refresh_time_s
+        numbers = {row.item.uuid: row.inode for row in self._rows.values()}
+        rows: dict[str, _Row] = {}
+        for item in items:
+            if item.name:
+                number = self._number(item.uuid, numbers.get(item.uuid))
+                # Of several items of one name the first wins: projects are listed first.
+                rows.setdefault(
+                    self.around.names.present(item.name), _Row(item, number, valid_until)
+                )
+        self._rows = rows
+        self._listed_until = valid_until
+        self.resized()
+
+    # -- lookup -----------------------------------------------------------------------------
+
+    def child(self, name: str) -> FreshBase:
+        """Return the subproject or collection called `name`, asking for it alone if need be.
+
+        Raises NoSuchEntry; else as `fetch`.
+        """
+        now = self.around.clock()
+        row = self._rows.get(name)
+        if row is None and now < self._listed_until:
+            raise self.no_such_entry(name)
+        if row is None or now >= row.valid_until:
+            self.once(
+                f"find {name}",
+                lambda: self.around.cluster.find(self.uuid, self.around.names.candidates(name)),
+                lambda item: self._item_landed(name, item),
+            )
+            row = self._rows.get(name)
+            if row is None:
+                raise self.no_such_entry(name)
+        return self._object(name, row)
+
+    def _item_landed(self, name: str, item: Item | None) -> None:
+        known = self._rows.pop(name, None)
+        if item is not None:
+            same = known is not None and known.item.uuid == item.uuid
+            number = self._number(item.uuid, known.inode if known and same else None)
+            valid_until = self.around.clock() + self.around.refresh_time_s
+            self._rows[name] = _Row(item, number, valid_until)
+        self.resized()
+
+    def _number(self, uuid: str, known: int | None) -> int:
+        """Return the inode number of the item, the same as before wherever it had one."""
+        child = self.children.get(uuid)
+        if child is not None:
+            return child.inode
+        return known if known is not None else self.around.inodes.reserve(1)
+
+    def _object(self, name: str, row: _Row) -> Directory:
+        item = row.item
+        child = self.children.get(item.uuid)
+        if child is None:
+            child = self._make(name, item)
+            self.adopt(item.uuid, child, row.inode)
+        assert isinstance(child, CollectionDirectory | ProjectDirectory)
+        child.name = name
+        child.confirm(item, row.valid_until)
+        return child
+
+    def _make(self, name: str, item: Item) -> Directory:
+        kind = ProjectDirectory if item.is_project else CollectionDirectory
+        return kind(self.around, self, item.uuid, name)
+
+
+class HomeDirectory(ProjectDirectory):
+    """The home project of the user: what they own directly. It is always there."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, around: Surroundings, parent: Directory | None, uuid: str, name: str
+    ) -> None:
+        super().__init__(around, parent, uuid, name)
+        self.valid_until = FOREVER

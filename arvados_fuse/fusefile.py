@@ -1,0 +1,146 @@
+"""Files: what the file system shows under a name that is not a directory.
+
+A file knows its size, its times and how to get at its content; what an open file descriptor does
+with that is in `handles.py`. Everything here is called with the file system's lock held.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from arvados_fuse.fresh import FOREVER, FreshBase, Parent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from arvados_fuse.collection.tree import Segment, TreeDirectory
+
+__all__ = ["CollectionFile", "CollectionParent", "File", "StringFile"]
+
+
+class File(FreshBase):
+    """Base of all files.
+
+    executable: whether programs may run it (files of collections can be anything)
+    """
+
+    __slots__ = ()
+
+    executable = False
+
+    @property
+    def name(self) -> str:
+        """The name under which the file was looked up."""
+        raise NotImplementedError
+
+    def path(self) -> str:
+        """Return the path from the root of the mount, for log lines."""
+        directory = self.parent.path() if self.parent is not None else ""
+        return f"{directory.rstrip('/')}/{self.name}"
+
+    @property
+    def size(self) -> int:
+        """Length of the content in bytes."""
+        raise NotImplementedError
+
+    @property
+    def mtime_ns(self) -> int:
+        """Time of the last change, in nanoseconds since 1970."""
+        raise NotImplementedError
+
+    def content(self) -> bytes | Sequence[Segment]:
+        """All bytes of the file, or where in Keep they are. Raises ManifestError."""
+        raise NotImplementedError
+
+
+class StringFile(File):
+    """A file whose content is a text made here, such as a README."""
+
+    __slots__ = ("_content", "_mtime_ns", "_name")
+
+    def __init__(self, parent: Parent, name: str, text: str, mtime_ns: int) -> None:
+        super().__init__(parent)
+        self._name = name
+        self._content = text.encode()
+        self._mtime_ns = mtime_ns
+        self.valid_until = FOREVER
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self._name
+
+    @property
+    def size(self) -> int:
+        """Length of the content in bytes."""
+        return len(self._content)
+
+    @property
+    def mtime_ns(self) -> int:
+        """Time at which the text was made, in nanoseconds since 1970."""
+        return self._mtime_ns
+
+    def content(self) -> bytes:
+        """Return the text, encoded."""
+        return self._content
+
+
+class CollectionParent(Parent, Protocol):
+    """The directory of a collection file: its collection's times and freshness."""
+
+    @property
+    def mtime_ns(self) -> int:
+        """Time of the collection's last change, nanoseconds since 1970."""
+
+    def content_lifetime(self, now: float) -> float:
+        """For how many seconds after `now` the entries may be trusted."""
+
+    def invalidate(self) -> None:
+        """Distrust the collection: the next use asks for it again, signatures included."""
+
+
+class CollectionFile(File):
+    """A file of a collection, made when the kernel asks for it and dropped when it forgets it.
+
+    It pins one version of the file: `node` is the tree directory of the version in which it was
+    looked up, `index` its position there. When a newer version has other content under the same
+    name, that content gets another object and another inode number.
+    """
+
+    __slots__ = ("_directory", "index", "node")
+
+    transient = True
+    executable = True
+
+    def __init__(self, directory: CollectionParent, node: TreeDirectory, index: int) -> None:
+        super().__init__(directory)
+        self._directory = directory
+        self.node = node
+        self.index = index
+
+    @property
+    def name(self) -> str:
+        """The file's name in the version that it pins."""
+        return self.node.files().names[self.index]
+
+    @property
+    def size(self) -> int:
+        """Length of the content in bytes."""
+        return self.node.files().size(self.index)
+
+    @property
+    def mtime_ns(self) -> int:
+        """Time of the collection's last change: Keep has none for single files."""
+        return self._directory.mtime_ns
+
+    def invalidate(self) -> None:
+        """Distrust the collection: the next use asks for it again, signatures included."""
+        self._directory.invalidate()
+
+    def lifetime(self, now: float) -> float:
+        """As long as the collection's content."""
+        return self._directory.content_lifetime(now)
+
+    def content(self) -> Sequence[Segment]:
+        """Return the file's segments. Raises ManifestError if they lie beyond their stream."""
+        return self.node.files().segments(self.index)

@@ -1,0 +1,168 @@
+"""What an open file descriptor pins.
+
+A handle is made by open or opendir and lives until the last close. It holds the version that was
+opened, whatever happens to the collection meanwhile. Handles are called with the file system's
+lock held; where a read has to wait for a block, it gives the lock up.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from itertools import accumulate
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from arvados_fuse.collection.tree import Segment
+    from arvados_fuse.errors import FileSystemError
+    from arvados_fuse.fresh import FreshBase, KernelNotifier, Unlocked
+    from arvados_fuse.fusedir.listing import Listing
+    from arvados_fuse.fusefile import File
+    from arvados_fuse.keep.cache import Block, BlockCache
+
+__all__ = ["BytesHandle", "DirectoryHandle", "FileHandle", "SegmentsHandle", "open_file"]
+
+
+class FileHandle(Protocol):
+    """An open file."""
+
+    @property
+    def thing(self) -> FreshBase:
+        """The file that it was opened on."""
+
+    def read(self, offset: int, size: int) -> bytes | memoryview:
+        """Up to `size` bytes from `offset`; fewer only at the end of the file."""
+
+
+def open_file(
+    file: File, blocks: BlockCache, unlocked: Unlocked, kernel: KernelNotifier
+) -> FileHandle:
+    """Open `file` for reading. Raises ManifestError if its content cannot be found out."""
+    content = file.content()
+    if isinstance(content, bytes):
+        return BytesHandle(file, content)
+    return SegmentsHandle(file, content, blocks, unlocked, kernel)
+
+
+class BytesHandle:
+    """An open file whose content is in memory."""
+
+    __slots__ = ("_content", "thing")
+
+    def __init__(self, file: File, content: bytes) -> None:
+        self.thing = file
+        self._content = memoryview(content)
+
+    def read(self, offset: int, size: int) -> memoryview:
+        """Up to `size` bytes from `offset`."""
+        return self._content[offset : offset + size]
+
+
+class SegmentsHandle:
+    """An open file whose content is in Keep blocks.
+
+    The handle remembers the segment that it read last, as (first, end, shift, block): file offsets
+    `first` up to `end` are bytes of `block`, `shift` less. One read after the other then
+    costs two comparisons and a slice. The tuple is replaced as a whole, because several threads
+    may read one handle at a time.
+
+    As a witness of the block cache it is told when bytes that it passed on turn out to be wrong;
+    from then on every read fails, and the kernel is told to drop the pages it may hold.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_blocks",
+        "_current",
+        "_error",
+        "_inode",
+        "_kernel",
+        "_segments",
+        "_size",
+        "_starts",
+        "_unlocked",
+        "thing",
+    )
+
+    def __init__(
+        self,
+        file: File,
+        segments: Sequence[Segment],
+        blocks: BlockCache,
+        unlocked: Unlocked,
+        kernel: KernelNotifier,
+    ) -> None:
+        self.thing = file
+        self._inode = file.inode
+        self._segments = segments
+        self._starts = list(accumulate((s.size for s in segments), initial=0))
+        self._size = self._starts.pop()
+        self._blocks = blocks
+        self._unlocked = unlocked
+        self._kernel = kernel
+        self._current: tuple[int, int, int, Block | None] = (0, 0, 0, None)
+        self._error: FileSystemError | None = None
+
+    def read(self, offset: int, size: int) -> bytes | memoryview:
+        """Up to `size` bytes from `offset`.
+
+        Raises the errors of `keep.cache.Block.read` when a block cannot be had.
+        """
+        end = offset + size
+        if end > self._size:
+            end = self._size
+        first, last, shift, block = self._current
+        if first <= offset < end <= last and block is not None:
+            view = block.view
+            if view is not None:
+                block.used = True
+                return view[offset - shift : end - shift]
+        return self._read_pieces(offset, end)
+
+    def poison(self, error: FileSystemError) -> None:
+        """Fail every read from now on: bytes that were handed out were wrong. Any thread."""
+        self._error = error
+        self._size = 0  # sends every read to the slow path, where the error is raised
+        self._kernel.invalidate_inode(self._inode)
+
+    def _read_pieces(self, offset: int, end: int) -> bytes | memoryview:
+        pieces: list[memoryview] = []
+        while offset < end:
+            piece = self._read_piece(offset, end)
+            pieces.append(piece)
+            offset += len(piece)
+        if self._error is not None:
+            raise type(self._error)(*self._error.args)
+        if not pieces:
+            return b""
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _read_piece(self, offset: int, end: int) -> memoryview:
+        first, last, shift, block = self._current
+        if block is None or not first <= offset < last:
+            first, last, shift, block = self._current = self._locate(offset)
+        start, stop = offset - shift, min(end, last) - shift
+        view = block.view
+        if view is not None:
+            return view[start:stop]
+        with self._unlocked:
+            return block.read(start, stop, self)
+
+    def _locate(self, offset: int) -> tuple[int, int, int, Block]:
+        """Find the segment that holds file offset `offset`, and ask for its block."""
+        number = bisect_right(self._starts, offset) - 1
+        first = self._starts[number]
+        segment = self._segments[number]
+        block = self._blocks.get(segment.locator)
+        return first, first + segment.size, first - segment.offset, block
+
+
+class DirectoryHandle:
+    """An open directory: the listing as it was when the directory was opened."""
+
+    __slots__ = ("listing", "thing")
+
+    def __init__(self, directory: FreshBase, listing: Listing) -> None:
+        self.thing = directory
+        self.listing = listing

@@ -1,0 +1,337 @@
+"""The adapter between llfuse and the file system.
+
+One short method per FUSE request: decode names, find the object, call it, fill attributes, map
+errors. No policy of its own. llfuse calls every method with its global lock held; that lock is
+the file system's lock. Where something below has to wait, it gives the lock up by itself.
+
+Two traps of llfuse shape this module. An exception that is no FUSEError ends the whole mount, so
+every method turns whatever happens into an errno. And the attributes that lookup and getattr
+return are read after the lock is released, so they need an object of their own for each answer;
+only readdir may use one object again and again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+import llfuse
+from llfuse import FUSEError
+
+from arvados_fuse.errors import (
+    AccessRefused,
+    BadHandle,
+    FileSystemError,
+    IsDirectory,
+    NoSuchEntry,
+    NotDirectory,
+    ReadOnly,
+)
+from arvados_fuse.fusedir.directory import Directory
+from arvados_fuse.fusedir.names import NAME_MAX
+from arvados_fuse.fusefile import File
+from arvados_fuse.handles import DirectoryHandle, FileHandle, open_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from arvados_fuse.fresh import FreshBase, KernelNotifier, Unlocked
+    from arvados_fuse.inodes import Inodes
+    from arvados_fuse.keep.cache import BlockCache
+    from arvados_fuse.metrics import Metrics
+
+__all__ = ["Operations"]
+
+log = logging.getLogger(__name__)
+
+H = TypeVar("H", FileHandle, DirectoryHandle)
+
+BLOCK_SIZE = 65536
+"""st_blksize: the amount in which programs like to read. Larger would make small random reads
+through buffered I/O fetch more than they need; smaller costs requests."""
+
+MAX_LIFETIME_S = 7 * 24 * 3600.0
+"""How long the kernel may keep what never changes."""
+
+DIRECTORY_MODE = stat.S_IFDIR | 0o555
+FILE_MODE = stat.S_IFREG | 0o444
+EXECUTABLE_MODE = stat.S_IFREG | 0o555
+"""Modes as the official driver has them: all may read, files of collections may be run."""
+
+
+class Operations(llfuse.Operations):
+    """The requests of the kernel, answered from one inode table.
+
+    All changes pass `_check_writable`, which refuses them.
+    """
+
+    def __init__(
+        self,
+        *,
+        inodes: Inodes,
+        blocks: BlockCache,
+        kernel: KernelNotifier,
+        unlocked: Unlocked,
+        clock: Callable[[], float],
+        metrics: Metrics,
+        encoding: str = "utf-8",
+    ) -> None:
+        """Serve what is in `inodes`, which has its root already.
+
+        encoding: of the names that the kernel sends and is sent
+        """
+        super().__init__()
+        self.inodes = inodes
+        self._blocks = blocks
+        self._kernel = kernel
+        self._unlocked = unlocked
+        self._clock = clock
+        self._metrics = metrics
+        self._encoding = encoding
+        self._uid = os.getuid()
+        self._gid = os.getgid()
+        self._files: dict[int, FileHandle] = {}
+        self._directories: dict[int, DirectoryHandle] = {}
+        self._last_handle = 0
+
+    # -- names and attributes ---------------------------------------------------------------
+
+    def lookup(
+        self, parent_inode: int, name: bytes, ctx: llfuse.RequestContext
+    ) -> llfuse.EntryAttributes:
+        """Find `name` in a directory, and count one more reference of the kernel to it."""
+        try:
+            parent = self._directory(parent_inode)
+            decoded = self._decode(name)
+            thing = self._child(parent, decoded)
+            if thing is None:
+                return self._missing(parent)
+            thing.kernel_refs += 1
+            return self._attributes(thing)
+        except Exception as error:
+            self._fail("look up", parent_inode, error, name)
+
+    def _child(self, parent: Directory, name: str) -> FreshBase | None:
+        if name == ".":
+            return parent
+        if name == "..":
+            return parent.parent or parent
+        try:
+            return parent.child(name)
+        except NoSuchEntry as error:
+            log.debug("%s", error)
+            return None
+
+    def _missing(self, parent: Directory) -> llfuse.EntryAttributes:
+        """Return the answer that lets the kernel remember that the name is not there."""
+        lifetime = parent.negative_lifetime(self._clock())
+        if lifetime <= 0:
+            raise NoSuchEntry("")
+        attributes = llfuse.EntryAttributes()
+        attributes.st_ino = 0
+        attributes.entry_timeout = min(lifetime, MAX_LIFETIME_S)
+        return attributes
+
+    def getattr(self, inode: int, ctx: llfuse.RequestContext) -> llfuse.EntryAttributes:
+        """Return the attributes of an object."""
+        try:
+            return self._attributes(self.inodes.get(inode))
+        except Exception as error:
+            self._fail("get the attributes of", inode, error)
+
+    def _attributes(self, thing: FreshBase) -> llfuse.EntryAttributes:
+        attributes = llfuse.EntryAttributes()
+        attributes.st_ino = thing.inode
+        if isinstance(thing, File):
+            size = thing.size
+            attributes.st_mode = EXECUTABLE_MODE if thing.executable else FILE_MODE
+            attributes.st_size = size
+            attributes.st_blocks = (size + 511) // 512
+            mtime_ns = thing.mtime_ns
+        else:
+            assert isinstance(thing, Directory)
+            attributes.st_mode = DIRECTORY_MODE
+            mtime_ns = thing.mtime_ns
+        attributes.st_uid = self._uid
+        attributes.st_gid = self._gid
+        attributes.st_blksize = BLOCK_SIZE
+        attributes.st_atime_ns = mtime_ns
+        attributes.st_mtime_ns = mtime_ns
+        attributes.st_ctime_ns = mtime_ns
+        lifetime = thing.lifetime(self._clock())
+        if lifetime > MAX_LIFETIME_S:
+            lifetime = MAX_LIFETIME_S
+        attributes.attr_timeout = lifetime
+        attributes.entry_timeout = lifetime
+        return attributes
+
+    def forget(self, inode_list: list[tuple[int, int]]) -> None:
+        """Take back references of the kernel: pairs of inode number and count."""
+        for inode, lookups in inode_list:
+            self.inodes.forget(inode, lookups)
+
+    def access(self, inode: int, mode: int, ctx: llfuse.RequestContext) -> bool:
+        """Whether the caller may; the kernel checks modes itself (default_permissions)."""
+        return True
+
+    def statfs(self, ctx: llfuse.RequestContext) -> llfuse.StatvfsData:
+        """Describe the file system. Keep has no total that could be told, so sizes are zero."""
+        data = llfuse.StatvfsData()
+        data.f_bsize = data.f_frsize = 128 * 1024
+        data.f_blocks = data.f_bfree = data.f_bavail = 0
+        data.f_files = len(self.inodes)
+        data.f_ffree = data.f_favail = 0
+        data.f_namemax = NAME_MAX
+        return data
+
+    # -- directories ------------------------------------------------------------------------
+
+    def opendir(self, inode: int, ctx: llfuse.RequestContext) -> int:
+        """Open a directory: its listing stays as it is now until the handle is closed."""
+        try:
+            directory = self._directory(inode)
+            handle = DirectoryHandle(directory, directory.listing())
+            directory.uses += 1
+            return self._open(self._directories, handle)
+        except Exception as error:
+            self._fail("list", inode, error)
+
+    def readdir(self, fh: int, off: int) -> Iterator[tuple[bytes, llfuse.EntryAttributes, int]]:
+        """Yield the entries from number `off` on: ".", "..", directories, files."""
+        handle = self._directories.get(fh)
+        if handle is None:
+            self._fail("list", 0, BadHandle(f"Directory handle {fh} is not open."))
+        listing = handle.listing
+        encoding = self._encoding
+        entry = llfuse.EntryAttributes()
+        entry.st_mode = DIRECTORY_MODE
+        directory = handle.thing
+        if off < 1:
+            entry.st_ino = directory.inode
+            yield b".", entry, 1
+        if off < 2:
+            entry.st_ino = getattr(directory.parent, "inode", directory.inode)
+            yield b"..", entry, 2
+        names, inodes = listing.directories, listing.directory_inodes
+        for position in range(max(off - 2, 0), len(names)):
+            entry.st_ino = inodes[position]
+            yield names[position].encode(encoding, "surrogateescape"), entry, position + 3
+        entry.st_mode = FILE_MODE
+        before = 2 + len(names)
+        names, inodes = listing.files, listing.file_inodes
+        for position in range(max(off - before, 0), len(names)):
+            entry.st_ino = inodes[position]
+            name = names[position].encode(encoding, "surrogateescape")
+            yield name, entry, before + position + 1
+
+    def releasedir(self, fh: int) -> None:
+        """Close a directory."""
+        handle = self._directories.pop(fh, None)
+        if handle is not None:
+            self.inodes.release(handle.thing)
+
+    # -- files ------------------------------------------------------------------------------
+
+    def open(self, inode: int, flags: int, ctx: llfuse.RequestContext) -> int:
+        """Open a file for reading."""
+        try:
+            thing = self.inodes.get(inode)
+            if not isinstance(thing, File):
+                raise IsDirectory("A directory cannot be opened as a file.")
+            if flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC):
+                self._check_writable()
+            handle = open_file(thing, self._blocks, self._unlocked, self._kernel)
+            thing.uses += 1
+            return self._open(self._files, handle)
+        except Exception as error:
+            self._fail("open", inode, error)
+
+    def read(self, fh: int, off: int, size: int) -> bytes | memoryview:
+        """Read from an open file."""
+        handle = self._files.get(fh)
+        try:
+            if handle is None:
+                raise BadHandle(f"File handle {fh} is not open.")
+            data = handle.read(off, size)
+            self._metrics.read_bytes += len(data)
+            return data
+        except Exception as error:
+            self._fail_read(handle, error)
+
+    def _fail_read(self, handle: FileHandle | None, error: Exception) -> NoReturn:
+        inode = 0
+        if handle is not None:
+            inode = handle.thing.inode
+            if isinstance(error, AccessRefused):
+                # The block signatures may have run out: the next open gets new ones.
+                handle.thing.invalidate()
+        self._fail("read", inode, error)
+
+    def flush(self, fh: int) -> None:
+        """Nothing to do: there is nothing unsaved."""
+
+    def fsync(self, fh: int, datasync: bool) -> None:
+        """Nothing to do: there is nothing unsaved."""
+
+    def fsyncdir(self, fh: int, datasync: bool) -> None:
+        """Nothing to do: there is nothing unsaved."""
+
+    def release(self, fh: int) -> None:
+        """Close a file."""
+        handle = self._files.pop(fh, None)
+        if handle is not None:
+            self.inodes.release(handle.thing)
+
+    def _open(self, table: dict[int, H], handle: H) -> int:
+        self._last_handle += 1
+        table[self._last_handle] = handle
+        return self._last_handle
+
+    # -- changes ----------------------------------------------------------------------------
+
+    def _refuse_change(self, *request: object) -> NoReturn:
+        """Answer any request that would change something."""
+        del request
+        try:
+            self._check_writable()
+        except FileSystemError as error:
+            raise FUSEError(error.errno) from None
+
+    setattr = mknod = mkdir = unlink = rmdir = symlink = rename = link = _refuse_change
+    create = write = setxattr = removexattr = _refuse_change
+
+    def _check_writable(self) -> NoReturn:
+        """Raise ReadOnly: there is no mount yet that can be written to."""
+        raise ReadOnly("The mount is read-only.")
+
+    # -- errors -----------------------------------------------------------------------------
+
+    def _directory(self, inode: int) -> Directory:
+        thing = self.inodes.get(inode)
+        if not isinstance(thing, Directory):
+            raise NotDirectory("A file has no entries.")
+        return thing
+
+    def _decode(self, name: bytes) -> str:
+        return name.decode(self._encoding, "surrogateescape")
+
+    def _fail(self, what: str, inode: int, error: Exception, name: bytes = b"") -> NoReturn:
+        """Raise the FUSEError for `error`, and log what is worth a line."""
+        if isinstance(error, FileSystemError):
+            if not error.expected:
+                log.error("Cannot %s %s: %s", what, self._path(inode, name), error)
+            raise FUSEError(error.errno) from None
+        self._metrics.unhandled_errors += 1
+        log.exception(
+            "Unhandled exception during FUSE operation: cannot %s %s",
+            what,
+            self._path(inode, name),
+        )
+        raise FUSEError(FileSystemError.errno) from None
+
+    def _path(self, inode: int, name: bytes) -> str:
+        thing = self.inodes.find(inode)
+        path = thing.path() if thing is not None else f"inode {inode}"
+        return f"{path.rstrip('/')}/{self._decode(name)}" if name else path
