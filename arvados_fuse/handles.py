@@ -139,9 +139,9 @@ class SegmentsHandle:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _read_piece(self, offset: int, end: int) -> memoryview:
-        first, last, shift, block = self._current
-        if block is None or not first <= offset < last:
-            first, last, shift, block = self._current = self._locate(offset)
+        # Asking for the block again is right also when the segment is the one of last time: the
+        # block may have been evicted since.
+        _, last, shift, block = self._current = self._locate(offset)
         start, stop = offset - shift, min(end, last) - shift
         view = block.view
         if view is not None:

@@ -172,6 +172,7 @@ class Directory(FreshBase):
     def evict(self) -> None:
         """Give back memory: everything if nobody needs the directory, else what can be spared."""
         if self.parent is not None and not self.pinned:
+            self.shrink()
             self.around.inodes.cache.removed(self)
             self.around.inodes.remove(self)
             if self.parent.children.get(self.key) is self:
