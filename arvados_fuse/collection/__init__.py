@@ -1,0 +1,11 @@
+"""The content of a collection as a value: manifest text in, a tree of files out.
+
+Nothing here talks to a cluster or to the kernel. Words, as the Arvados documentation ("Manifest
+format") uses them:
+
+- *manifest*: the text that describes a collection; one *stream* a line.
+- *stream*: a directory's name, the locators of its blocks, and file tokens.
+- *locator*: the name of a block: its md5, its size, and hints (a signature, for one).
+- *file token*: ``position:size:path``; the position counts in the stream's blocks, end to end.
+- *segment*: a run of bytes in one block; a file is a sequence of segments.
+"""
