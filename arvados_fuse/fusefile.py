@@ -13,7 +13,7 @@ from arvados_fuse.fresh import FOREVER, FreshBase, Parent
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from arvados_fuse.collection.tree import Segment, TreeDirectory
+    from arvados_fuse.collection.tree import FileTable, Segment, TreeDirectory
 
 __all__ = ["CollectionFile", "CollectionParent", "File", "StringFile"]
 
@@ -47,6 +47,9 @@ class File(FreshBase):
     def mtime_ns(self) -> int:
         """Time of the last change, in nanoseconds since 1970."""
         raise NotImplementedError
+
+    def refresh(self) -> None:
+        """Get what `content` needs, if it is too old or not at hand. May give the lock up."""
 
     def content(self) -> bytes | Sequence[Segment]:
         """All bytes of the file, or where in Keep they are. Raises ManifestError."""
@@ -86,7 +89,7 @@ class StringFile(File):
 
 
 class CollectionParent(Parent, Protocol):
-    """The directory of a collection file: its collection's times and freshness."""
+    """The directory of a collection file: its collection's times, freshness and content."""
 
     @property
     def mtime_ns(self) -> int:
@@ -98,6 +101,12 @@ class CollectionParent(Parent, Protocol):
     def invalidate(self) -> None:
         """Distrust the collection: the next use asks for it again, signatures included."""
 
+    def files_of(self, node: TreeDirectory) -> FileTable:
+        """Return the file table of `node`, this directory in some version. Raises ManifestError.
+
+        May give the lock up: the table may have to be parsed again.
+        """
+
 
 class CollectionFile(File):
     """A file of a collection, made when the kernel asks for it and dropped when it forgets it.
@@ -105,28 +114,34 @@ class CollectionFile(File):
     It pins one version of the file: `node` is the tree directory of the version in which it was
     looked up, `index` its position there. When a newer version has other content under the same
     name, that content gets another object and another inode number.
+
+    It holds the size and not the file table, so that a file that the kernel remembers does not
+    keep the parsed names of a whole directory in memory.
     """
 
-    __slots__ = ("_directory", "index", "node")
+    __slots__ = ("_directory", "_size", "index", "node")
 
     transient = True
     executable = True
 
-    def __init__(self, directory: CollectionParent, node: TreeDirectory, index: int) -> None:
+    def __init__(
+        self, directory: CollectionParent, node: TreeDirectory, index: int, size: int
+    ) -> None:
         super().__init__(directory)
         self._directory = directory
+        self._size = size
         self.node = node
         self.index = index
 
     @property
     def name(self) -> str:
         """The file's name in the version that it pins."""
-        return self.node.files().names[self.index]
+        return self._directory.files_of(self.node).names[self.index]
 
     @property
     def size(self) -> int:
         """Length of the content in bytes."""
-        return self.node.files().size(self.index)
+        return self._size
 
     @property
     def mtime_ns(self) -> int:
@@ -143,4 +158,4 @@ class CollectionFile(File):
 
     def content(self) -> Sequence[Segment]:
         """Return the file's segments. Raises ManifestError if they lie beyond their stream."""
-        return self.node.files().segments(self.index)
+        return self._directory.files_of(self.node).segments(self.index)

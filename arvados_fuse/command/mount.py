@@ -24,11 +24,10 @@ from arvados_fuse.fusedir.magic import BY_ID_README, FixedDirectory, MagicDirect
 from arvados_fuse.fusedir.names import NameRules
 from arvados_fuse.fusedir.project import HomeDirectory, ProjectDirectory
 from arvados_fuse.inodes import InodeCache, Inodes
-from arvados_fuse.keep.cache import BlockCache
+from arvados_fuse.keep.cache import DEFAULT_RAM_CACHE_SIZE, BlockCache
 from arvados_fuse.keep.client import KeepClient
-from arvados_fuse.keep.disk import DiskStorage, default_disk_cache_size
+from arvados_fuse.keep.disk import default_disk_cache_size, disk_cache_slots
 from arvados_fuse.keep.services import ServiceList
-from arvados_fuse.keep.storage import RamStorage
 from arvados_fuse.kernel import Kernel
 from arvados_fuse.metrics import Metrics
 from arvados_fuse.operations import Operations
@@ -45,9 +44,6 @@ WORKERS = 10
 
 REQUEST_TIME_LIMIT_S = 600.0
 """How long one request may wait for the slow work of another."""
-
-RAM_CACHE = 256 << 20
-"""Bytes of file data kept in memory with --ram-cache, as in the official driver."""
 
 NOFILE_WANTED = 10240
 """Open files that a large disk cache needs: one for each block in use."""
@@ -97,7 +93,7 @@ def serve(settings: Settings, ready: Callable[[], None]) -> int:
             _plant_root(settings, around)
     except FileSystemError as error:
         raise CommandError(str(error)) from None
-    blocks = _block_cache(settings, access, cluster, metrics)
+    client, blocks = _block_cache(settings, access, cluster, metrics)
     operations = Operations(
         inodes=inodes,
         blocks=blocks,
@@ -111,6 +107,7 @@ def serve(settings: Settings, ready: Callable[[], None]) -> int:
     log.info("Mounted %s on %s.", access.host, settings.mount_dir)
     ready()
     _serve_until_unmounted(kernel)
+    client.close()
     blocks.close()
     return 0
 
@@ -142,7 +139,7 @@ def _root(settings: Settings, around: Surroundings) -> Directory:
         root = MagicDirectory(around, None, "")
     else:
         root = FixedDirectory(around, None, "")
-    around.inodes.add(root)
+    root.plant()
     return root
 
 
@@ -159,8 +156,8 @@ def _furnish(settings: Settings, around: Surroundings, root: FixedDirectory) -> 
 
 def _block_cache(
     settings: Settings, access: clusters.Access, cluster: ArvadosCluster, metrics: Metrics
-) -> BlockCache:
-    """Make the block cache of the settings. Raises CommandError."""
+) -> tuple[KeepClient, BlockCache]:
+    """Make the Keep client and the block cache of the settings. Raises CommandError."""
     nofile_limit = _raise_nofile_limit()
     try:
         services = ServiceList(
@@ -178,17 +175,25 @@ def _block_cache(
         metrics=metrics,
     )
     if settings.ram_cache:
-        return BlockCache(client, RamStorage(), settings.file_cache or RAM_CACHE, metrics)
-    directory = settings.disk_cache_dir or _usual_cache_dir()
+        return client, BlockCache.in_ram(
+            client, metrics=metrics, limit=settings.file_cache or DEFAULT_RAM_CACHE_SIZE
+        )
+    directory = str(settings.disk_cache_dir or _usual_cache_dir())
     try:
-        storage = DiskStorage(directory)
-        limit = settings.file_cache or default_disk_cache_size(directory, nofile_limit)
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        cache = BlockCache.on_disk(
+            client,
+            metrics=metrics,
+            directory=directory,
+            limit=settings.file_cache or default_disk_cache_size(directory, nofile_limit),
+            slots=disk_cache_slots(nofile_limit),
+        )
     except OSError as error:
         raise CommandError(
             f"The disk cache {directory} cannot be used: {error.strerror}. Choose another with"
             " --disk-cache-dir, or use --ram-cache."
         ) from None
-    return BlockCache(client, storage, limit, metrics)
+    return client, cache
 
 
 def _usual_cache_dir() -> Path:

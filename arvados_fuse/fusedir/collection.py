@@ -121,9 +121,15 @@ class TreeBacked(Directory):
             return None
         file = self.around.inodes.find(file_inodes[index])
         if file is None:
-            file = CollectionFile(self, self._node(), index)
+            file = CollectionFile(self, self._node(), index, table.size(index))
             self.around.inodes.add(file, file_inodes[index])
         return file
+
+    def files_of(self, node: TreeDirectory) -> FileTable:
+        """Return the file table of `node`, this directory in some version. Raises ManifestError."""
+        if node is self.node:
+            return self._files()[0]
+        return node.files()  # a version that only open files remember
 
     def _node(self) -> TreeDirectory:
         assert self.node is not None, "refresh() loads the tree"
@@ -153,13 +159,19 @@ class TreeBacked(Directory):
     def _files(self) -> tuple[FileTable, Sequence[int]]:
         """Return the file table and the inode number of each file. May give the lock up."""
         while not self._node().loaded:
-            self.once("parse", self._node().files, self._files_landed)
+            self.load(self._node())
         table = self._node().files()
         if self._file_inodes is None:
             first = self.around.inodes.reserve(len(table))
             self._file_inodes = range(first, first + len(table))
             self._note_odd(table.names)
         return table, self._file_inodes
+
+    def load(self, node: TreeDirectory) -> FileTable:
+        """Return the files of `node`, a version of this directory. May give the lock up."""
+        while not node.loaded:
+            self.once(f"parse {id(node)}", node.files, self._files_landed)
+        return node.files()
 
     def _files_landed(self, table: FileTable) -> None:
         del table  # the node keeps it

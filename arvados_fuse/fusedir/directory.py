@@ -158,6 +158,11 @@ class Directory(FreshBase):
         with self.in_use():
             self.around.flights.run((self, what), work, landed)
 
+    def plant(self) -> None:
+        """Become the root of the mount: the first object in the inode table."""
+        self.around.inodes.add(self)
+        self.resized()
+
     def adopt(self, key: str, child: FreshBase, number: int | None = None) -> None:
         """Enter `child` into the inode table and among the children."""
         self.around.inodes.add(child, number)

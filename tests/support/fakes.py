@@ -29,6 +29,7 @@ def manifest_of(files: dict[str, bytes]) -> str:
         directory, _, name = path.rpartition("/")
         stream = f"./{directory}" if directory else "."
         block = f"{hashlib.md5(content).hexdigest()}+{len(content)}"
+        stream, name = stream.replace(" ", "\\040"), name.replace(" ", "\\040")
         lines.append(f"{stream} {block} 0:{len(content)}:{name}\n")
     return "".join(lines)
 
