@@ -49,10 +49,13 @@ class File(FreshBase):
         raise NotImplementedError
 
     def refresh(self) -> None:
-        """Get what `content` needs, if it is too old or not at hand. May give the lock up."""
+        """Make sure that the content can be had, before it is opened. May give the lock up."""
 
     def content(self) -> bytes | Sequence[Segment]:
-        """All bytes of the file, or where in Keep they are. Raises ManifestError."""
+        """All bytes of the file, or where in Keep they are. Raises ManifestError.
+
+        May give the lock up.
+        """
         raise NotImplementedError
 
 
@@ -101,10 +104,13 @@ class CollectionParent(Parent, Protocol):
     def invalidate(self) -> None:
         """Distrust the collection: the next use asks for it again, signatures included."""
 
-    def files_of(self, node: TreeDirectory) -> FileTable:
-        """Return the file table of `node`, this directory in some version. Raises ManifestError.
+    def refresh(self) -> None:
+        """Ask the cluster if the collection is too old. May give the lock up."""
 
-        May give the lock up: the table may have to be parsed again.
+    def load(self, node: TreeDirectory) -> FileTable:
+        """Return the files of `node`, a version of this directory. Raises ManifestError.
+
+        May give the lock up: they may have to be parsed again.
         """
 
 
@@ -115,28 +121,29 @@ class CollectionFile(File):
     looked up, `index` its position there. When a newer version has other content under the same
     name, that content gets another object and another inode number.
 
-    It holds the size and not the file table, so that a file that the kernel remembers does not
-    keep the parsed names of a whole directory in memory.
+    It holds its name and size and not the file table, so that a file that the kernel remembers
+    does not keep the parsed names of a whole directory in memory.
     """
 
-    __slots__ = ("_directory", "_size", "index", "node")
+    __slots__ = ("_directory", "_name", "_size", "index", "node")
 
     transient = True
     executable = True
 
     def __init__(
-        self, directory: CollectionParent, node: TreeDirectory, index: int, size: int
+        self, directory: CollectionParent, node: TreeDirectory, index: int, name: str, size: int
     ) -> None:
         super().__init__(directory)
         self._directory = directory
+        self._name = name
         self._size = size
         self.node = node
         self.index = index
 
     @property
     def name(self) -> str:
-        """The file's name in the version that it pins."""
-        return self._directory.files_of(self.node).names[self.index]
+        """The file's name in its collection."""
+        return self._name
 
     @property
     def size(self) -> int:
@@ -156,6 +163,15 @@ class CollectionFile(File):
         """As long as the collection's content."""
         return self._directory.content_lifetime(now)
 
+    def refresh(self) -> None:
+        """Get new block signatures if the collection is distrusted. May give the lock up."""
+        self._directory.refresh()
+
     def content(self) -> Sequence[Segment]:
-        """Return the file's segments. Raises ManifestError if they lie beyond their stream."""
-        return self._directory.files_of(self.node).segments(self.index)
+        """Return the file's segments. Raises ManifestError if they lie beyond their stream.
+
+        May give the lock up.
+        """
+        # Both belong to one version; they may be those of the next when the lock is had again.
+        node, index = self.node, self.index
+        return self._directory.load(node).segments(index)

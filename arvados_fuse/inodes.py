@@ -16,7 +16,7 @@ __all__ = ["FILE_FOOTPRINT", "ROOT_INODE", "Evictable", "InodeCache", "Inodes"]
 ROOT_INODE = 1
 """The number that FUSE gives to the root directory."""
 
-FILE_FOOTPRINT = 320
+FILE_FOOTPRINT = 240
 """Bytes that one file object costs with its entry in the table (measured: tests/t0_units)."""
 
 
@@ -37,7 +37,11 @@ class InodeCache:
     """The loaded directories, least recently used first, and their size in bytes.
 
     Eviction asks each directory, oldest first, to give up what it can, until the total is under
-    the limit. What the kernel or an open handle needs stays, so the total can exceed the limit.
+    the limit. What the kernel or an open handle needs stays, so the total can exceed the limit;
+    what they give back goes at once as long as it does.
+
+    _threshold: the total at which to make room the next time; above the limit only when the last
+        attempt could not get below it
     """
 
     def __init__(self, limit: int) -> None:
@@ -54,47 +58,62 @@ class InodeCache:
 
     def resized(self, directory: Evictable) -> None:
         """Account for what `directory` holds now, and make room if that is too much."""
-        footprint = directory.footprint()
-        self.total += footprint - directory.accounted
-        directory.accounted = footprint
+        self._book(directory, directory.footprint())
         if directory.inode:
             self._directories[directory.inode] = directory
             self._directories.move_to_end(directory.inode)
         if self.total > self._threshold:
-            self._make_room(keep=directory)
+            self._make_room(keep=directory.inode)
 
     def removed(self, directory: Evictable) -> None:
-        """Forget `directory`, which has left the inode table."""
-        self.total -= directory.accounted
-        directory.accounted = 0
+        """Forget `directory`, which leaves the inode table."""
+        self._book(directory, 0)
         self._directories.pop(directory.inode, None)
+        self._lower_threshold()
 
-    def file_added(self) -> None:
-        """Account for one more file object."""
+    def unpinned(self, number: int) -> None:
+        """Note that nobody needs inode `number` any more; if memory is short, it goes."""
+        directory = self._directories.get(number)
+        if directory is not None and self.total > self.limit:
+            self._evict(directory)
+            self._lower_threshold()
+
+    def file_added(self, directory_inode: int) -> None:
+        """Account for one more file object, of a directory that is being looked into now."""
         self.total += FILE_FOOTPRINT
         if self.total > self._threshold:
-            self._make_room(keep=None)
+            self._make_room(keep=directory_inode)
 
     def file_removed(self) -> None:
         """Account for one file object less."""
         self.total -= FILE_FOOTPRINT
+        self._lower_threshold()
 
-    def _make_room(self, keep: Evictable | None) -> None:
-        for directory in list(self._directories.values()):
+    def _make_room(self, keep: int) -> None:
+        for number, directory in list(self._directories.items()):
             if self.total <= self.limit:
                 break
-            if directory is not keep:
+            if number != keep:
                 self._evict(directory)
-        # When the rest is pinned, trying again for every small growth would cost a walk over all
-        # directories each time; wait until there is a tenth more to win.
-        self._threshold = max(self.limit, int(self.total * 1.1))
+        self._threshold = self._lowest_threshold()
 
     def _evict(self, directory: Evictable) -> None:
         directory.evict()
         if directory.inode in self._directories:
-            footprint = directory.footprint()
-            self.total += footprint - directory.accounted
-            directory.accounted = footprint
+            self._book(directory, directory.footprint())
+
+    def _book(self, directory: Evictable, footprint: int) -> None:
+        self.total += footprint - directory.accounted
+        directory.accounted = footprint
+
+    def _lower_threshold(self) -> None:
+        if self._threshold > self.limit:
+            self._threshold = min(self._threshold, self._lowest_threshold())
+
+    def _lowest_threshold(self) -> int:
+        # When what is left is pinned, trying again for every small growth would cost a walk over
+        # all directories each time; wait until there is a tenth more to win.
+        return max(self.limit, self.total + self.total // 10)
 
 
 class Inodes:
@@ -127,7 +146,7 @@ class Inodes:
         if thing.parent is not None:
             thing.parent.live += 1
         if thing.transient:
-            self.cache.file_added()
+            self.cache.file_added(thing.parent.inode if thing.parent is not None else 0)
 
     def find(self, number: int) -> FreshBase | None:
         """Return the object of `number`, or None if there is none now."""
@@ -146,6 +165,8 @@ class Inodes:
         if thing is not None:
             thing.kernel_refs -= lookups
             self.drop_if_unused(thing)
+            if not thing.pinned:
+                self.cache.unpinned(number)
 
     def release(self, thing: FreshBase) -> None:
         """End one use of `thing`."""

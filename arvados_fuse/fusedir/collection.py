@@ -121,15 +121,9 @@ class TreeBacked(Directory):
             return None
         file = self.around.inodes.find(file_inodes[index])
         if file is None:
-            file = CollectionFile(self, self._node(), index, table.size(index))
+            file = CollectionFile(self, self._node(), index, name, table.size(index))
             self.around.inodes.add(file, file_inodes[index])
         return file
-
-    def files_of(self, node: TreeDirectory) -> FileTable:
-        """Return the file table of `node`, this directory in some version. Raises ManifestError."""
-        if node is self.node:
-            return self._files()[0]
-        return node.files()  # a version that only open files remember
 
     def _node(self) -> TreeDirectory:
         assert self.node is not None, "refresh() loads the tree"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import nullcontext
+from collections.abc import Callable
 from typing import Any
 
 from arvados_fuse.api import CollectionContent, Item
@@ -174,6 +174,21 @@ class FakeBlocks:
         return self.blocks[locator[:32]]
 
 
+class FakeUnlocked:
+    """Gives up a lock that nobody has, and lets the next block begin with what others do then."""
+
+    def __init__(self) -> None:
+        self.others: Callable[[], None] | None = None
+
+    def __enter__(self) -> None:
+        others, self.others = self.others, None
+        if others is not None:
+            others()
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
 class FakeMount:
     """The surroundings of a file system without a mount."""
 
@@ -183,7 +198,7 @@ class FakeMount:
         self.kernel = FakeKernel()
         self.blocks = FakeBlocks()
         self.inodes = Inodes(InodeCache(directory_cache))
-        self.unlocked = nullcontext()
+        self.unlocked = FakeUnlocked()
         self.around = Surroundings(
             cluster=self.cluster,
             inodes=self.inodes,
@@ -194,3 +209,7 @@ class FakeMount:
             refresh_time_s=refresh_time_s,
             started_ns=MODIFIED_NS,
         )
+
+    def while_unlocked(self, others: Callable[[], None]) -> None:
+        """Let `others` happen when the lock is given up the next time."""
+        self.unlocked.others = others

@@ -1,20 +1,34 @@
 """A collection as directories and files, on a fake cluster, without a mount."""
 
 import pytest
-from tests.support.fakes import MODIFIED_NS, FakeMount, manifest_of
 
 from arvados_fuse.errors import ManifestError, NoSuchEntry, TimedOut
 from arvados_fuse.fusedir.collection import CollectionDirectory
 from arvados_fuse.fusedir.directory import Directory
-from arvados_fuse.fusefile import CollectionFile
+from tests.support import invariants
+from tests.support.fakes import MODIFIED_NS, FakeMount, manifest_of
 
 UUID = "zzzzz-4zz18-000000000000001"
 FILES = {"a.txt": b"alpha", "b.txt": b"bravo", "sub/c.txt": b"charlie", "sub/deep/d.txt": b"delta"}
 
 
 @pytest.fixture
-def mount():
-    return FakeMount()
+def make_mount():
+    """Make mounts, whose inode tables are checked at the end of the test."""
+    mounts = []
+
+    def make(**settings) -> FakeMount:
+        mounts.append(FakeMount(**settings))
+        return mounts[-1]
+
+    yield make
+    for mount in mounts:
+        invariants.check(mount)
+
+
+@pytest.fixture
+def mount(make_mount):
+    return make_mount()
 
 
 def collection(mount: FakeMount, files=FILES, ident: str = UUID) -> CollectionDirectory:
@@ -44,7 +58,7 @@ def test_tree_is_that_of_the_manifest(mount):
 
 
 def test_missing_name_is_no_such_entry(mount):
-    with pytest.raises(NoSuchEntry, match="no 'x.txt' in /"):
+    with pytest.raises(NoSuchEntry, match=r"no 'x\.txt' in /"):
         collection(mount).child("x.txt")
 
 
@@ -227,8 +241,8 @@ def test_failed_refresh_is_reported_and_tried_again(mount):
 
 class TestMemory:
     @pytest.mark.parametrize("pinned", [False, True])
-    def test_parsed_files_are_dropped_when_memory_is_short(self, pinned):
-        mount = FakeMount(directory_cache=60_000)
+    def test_parsed_files_are_dropped_when_memory_is_short(self, make_mount, pinned):
+        mount = make_mount(directory_cache=60_000)
         files = {f"d{d}/file{n:04}": b"x" for d in range(5) for n in range(200)}
         root = collection(mount, files)
         for number in range(5):
@@ -239,8 +253,8 @@ class TestMemory:
         assert root.node.subdirectories["d4"].loaded
         assert tree(root).keys() == {f"d{n}" for n in range(5)}
 
-    def test_file_in_use_survives_eviction_with_its_number(self):
-        mount = FakeMount(directory_cache=1)
+    def test_file_in_use_survives_eviction_with_its_number(self, make_mount):
+        mount = make_mount(directory_cache=1)
         root = collection(mount, {f"d{d}/f": b"x" * (d + 1) for d in range(5)})
         file = root.child("d0").child("f")
         file.kernel_refs += 1
@@ -249,8 +263,8 @@ class TestMemory:
         assert root.child("d0").child("f") is file
         assert file.size == 1
 
-    def test_kernel_is_asked_to_forget_what_it_alone_keeps(self):
-        mount = FakeMount(directory_cache=1)
+    def test_kernel_is_asked_to_forget_what_it_alone_keeps(self, make_mount):
+        mount = make_mount(directory_cache=1)
         root = collection(mount, {f"d{d}/f": b"x" for d in range(3)})
         held = root.child("d0")
         held.kernel_refs += 1
@@ -258,8 +272,8 @@ class TestMemory:
         root.child("d2").listing()
         assert (root.inode, "d0") in mount.kernel.entries
 
-    def test_forgotten_directories_leave_the_table(self):
-        mount = FakeMount(directory_cache=1)
+    def test_forgotten_directories_leave_the_table(self, make_mount):
+        mount = make_mount(directory_cache=1)
         root = collection(mount, {f"d{d}/f": b"x" for d in range(100)})
         for number in range(100):
             directory = root.child(f"d{number}")
@@ -269,11 +283,65 @@ class TestMemory:
             mount.inodes.forget(directory.inode, 1)
         assert len(mount.inodes) < 10
 
-    def test_accounts_agree_with_the_footprints(self, mount):
-        root = collection(mount)
-        tree(root)
-        files = [t for t in (root.child("a.txt"), root.child("b.txt"))]
-        directories = [root, root.child("sub"), root.child("sub").child("deep")]
-        assert all(isinstance(f, CollectionFile) for f in files)
-        expected = sum(d.footprint() for d in directories) + 320 * len(files)
-        assert mount.inodes.cache.total == expected
+    def test_attributes_of_a_file_do_not_load_its_directory_again(self, make_mount):
+        mount = make_mount(directory_cache=1)
+        root = collection(mount, {"big/f": b"12345", "other/g": b"x"})
+        file = root.child("big").child("f")
+        file.kernel_refs += 1
+        root.child("other").listing()
+        assert not file.node.loaded
+        assert (file.path(), file.size) == ("/big/f", 5)
+        assert not file.node.loaded
+
+    def test_opening_a_file_loads_its_directory_again_and_books_it(self, make_mount):
+        mount = make_mount(directory_cache=1)
+        root = collection(mount, {"big/f": b"12345", "other/g": b"x"})
+        file = root.child("big").child("f")
+        file.kernel_refs += 1
+        root.child("other").listing()
+        assert file.content()[0].size == 5
+        assert file.node.loaded
+
+    def test_file_that_is_loaded_again_while_a_new_version_comes_stays_what_it_was(self, mount):
+        root = collection(mount, {"f": b"old"})
+        file = root.child("f")
+        file.kernel_refs += 1
+        old = file.content()
+        file.node.drop_files()
+
+        def new_version():
+            mount.cluster.set_manifest(UUID, manifest_of({"a": b"alien", "f": b"new"}))
+            mount.clock.now += 16
+            assert root.child("a").size == 5
+
+        mount.while_unlocked(new_version)
+        assert file.content() == old
+
+    def test_file_that_is_loaded_again_while_its_place_changes_is_found_there(self, mount):
+        root = collection(mount, {"f": b"same"})
+        file = root.child("f")
+        file.kernel_refs += 1
+        same = file.content()
+        file.node.drop_files()
+
+        def new_version():
+            mount.cluster.set_manifest(UUID, manifest_of({"a": b"alien", "f": b"same"}))
+            mount.clock.now += 16
+            assert root.child("f") is not None
+
+        mount.while_unlocked(new_version)
+        assert file.content() == same
+
+
+def test_file_of_a_distrusted_collection_gets_new_signatures_when_it_is_opened(mount):
+    root = collection(mount)
+    file = root.child("sub").child("c.txt")
+    file.kernel_refs += 1
+    pdh = mount.cluster.items[UUID].portable_data_hash
+    mount.cluster.manifests[pdh] = manifest_of(FILES).replace(
+        " 0:", "+A" + "0" * 40 + "@7fffffff 0:"
+    )
+    file.invalidate()
+    file.refresh()
+    assert root.child("sub").child("c.txt") is file
+    assert "+A" in file.content()[0].locator
