@@ -6,12 +6,17 @@ paths stay the same for those who change over.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Sequence
 
 __all__ = ["NAME_MAX", "NameRules"]
 
 NAME_MAX = 255
 """Longest name in bytes that programs can be expected to take (Linux, <limits.h>)."""
+
+
+_UNSHOWABLE = re.compile("[/\0\ud800-\udfff]")
+"""What no directory can show. JSON may hold halves of surrogate pairs, which have no UTF-8."""
 
 
 class NameRules:
@@ -32,11 +37,16 @@ class NameRules:
             return "__"
         if self._slash is not None:
             name = name.replace("/", self._slash)
-        name = name.replace("/", "_").replace("\0", "_")
+        name = _UNSHOWABLE.sub("_", name)
         return name if len(name) * 4 <= NAME_MAX else _shortened(name)
 
     def candidates(self, shown: str) -> list[str]:
-        """Return the names in the cluster that may be shown as `shown`, the likeliest first."""
+        """Return the names in the cluster that may be shown as `shown`, the likeliest first.
+
+        There are none for bytes that are not UTF-8, which arrive here as lone surrogates.
+        """
+        if _UNSHOWABLE.search(shown):
+            return []
         if self._slash is None or self._slash not in shown:
             return [shown]
         return [shown, shown.replace(self._slash, "/")]
@@ -47,15 +57,16 @@ class NameRules:
 
         Names of files in a tree are never empty, "." or "..", and hold no slash.
         """
-        return max(map(len, names), default=0) * 4 <= NAME_MAX and not _any_holds_nul(names)
-
-
-def _any_holds_nul(names: Iterable[str]) -> bool:
-    return any("\0" in name for name in names)
+        if max(map(len, names), default=0) * 4 > NAME_MAX:
+            return False
+        joined = "".join(names)
+        if joined.isascii():  # by far the most frequent, and quickly found out
+            return "\0" not in joined
+        return not _UNSHOWABLE.search(joined)
 
 
 def _shortened(name: str) -> str:
-    encoded = name.encode("utf-8", "surrogateescape")
+    encoded = name.encode()
     if len(encoded) <= NAME_MAX:
         return name
     # The hash keeps two long names apart that start the same.
