@@ -38,10 +38,10 @@ class InodeCache:
 
     Eviction asks each directory, oldest first, to give up what it can, until the total is under
     the limit. What the kernel or an open handle needs stays, so the total can exceed the limit;
-    what they give back goes at once as long as it does.
+    what they give back goes at once as long as it does. So can what has just grown: it is being
+    used.
 
-    _threshold: the total at which to make room the next time; above the limit only when the last
-        attempt could not get below it
+    _left: what the last attempt to make room left, the directory apart that it was made for
     """
 
     def __init__(self, limit: int) -> None:
@@ -49,7 +49,7 @@ class InodeCache:
         self.limit = limit
         self.total = 0
         self._directories: OrderedDict[int, Evictable] = OrderedDict()
-        self._threshold = limit
+        self._left = 0
 
     def used(self, directory: Evictable) -> None:
         """Note that `directory` was used now."""
@@ -62,40 +62,47 @@ class InodeCache:
         if directory.inode:
             self._directories[directory.inode] = directory
             self._directories.move_to_end(directory.inode)
-        if self.total > self._threshold:
-            self._make_room(keep=directory.inode)
+        if self.total > self.limit:
+            self._make_room(directory.inode)
 
     def removed(self, directory: Evictable) -> None:
         """Forget `directory`, which leaves the inode table."""
         self._book(directory, 0)
         self._directories.pop(directory.inode, None)
-        self._lower_threshold()
 
     def unpinned(self, number: int) -> None:
         """Note that nobody needs inode `number` any more; if memory is short, it goes."""
         directory = self._directories.get(number)
         if directory is not None and self.total > self.limit:
             self._evict(directory)
-            self._lower_threshold()
 
     def file_added(self, directory_inode: int) -> None:
         """Account for one more file object, of a directory that is being looked into now."""
         self.total += FILE_FOOTPRINT
-        if self.total > self._threshold:
-            self._make_room(keep=directory_inode)
+        if self.total > self.limit:
+            self._make_room(directory_inode)
 
     def file_removed(self) -> None:
         """Account for one file object less."""
         self.total -= FILE_FOOTPRINT
-        self._lower_threshold()
+        if self.total < self._left:
+            self._left = self.total
 
-    def _make_room(self, keep: int) -> None:
+    def _make_room(self, in_use: int) -> None:
+        """Evict until the total is under the limit, but not the directory of inode `in_use`."""
+        kept = self._directories.get(in_use)
+        others = self.total - (kept.accounted if kept is not None else 0)
+        # When what is left is pinned, trying again for every small growth would cost a walk over
+        # all directories each time; wait until there is a tenth more to win.
+        if others <= self._left + self._left // 10:
+            return
+        before = self.total
         for number, directory in list(self._directories.items()):
             if self.total <= self.limit:
                 break
-            if number != keep:
+            if number != in_use:
                 self._evict(directory)
-        self._threshold = self._lowest_threshold()
+        self._left = others - (before - self.total)
 
     def _evict(self, directory: Evictable) -> None:
         directory.evict()
@@ -105,15 +112,8 @@ class InodeCache:
     def _book(self, directory: Evictable, footprint: int) -> None:
         self.total += footprint - directory.accounted
         directory.accounted = footprint
-
-    def _lower_threshold(self) -> None:
-        if self._threshold > self.limit:
-            self._threshold = min(self._threshold, self._lowest_threshold())
-
-    def _lowest_threshold(self) -> int:
-        # When what is left is pinned, trying again for every small growth would cost a walk over
-        # all directories each time; wait until there is a tenth more to win.
-        return max(self.limit, self.total + self.total // 10)
+        if self.total < self._left:
+            self._left = self.total
 
 
 class Inodes:

@@ -79,6 +79,17 @@ class ProjectDirectory(Directory):
         self._modified_ns = item.modified_ns
         self.valid_until = valid_until
 
+    def invalidate(self) -> None:
+        """Distrust the record and the items: the next use asks for them again."""
+        super().invalidate()
+        self.distrust_items()
+
+    def distrust_items(self) -> None:
+        """Ask again for the items when they are used the next time; they keep their numbers."""
+        self._listed_until = 0.0
+        for row in self._rows.values():
+            row.valid_until = 0.0
+
     def shrink(self) -> None:
         """Forget the items, unless objects in the inode table depend on their numbers."""
         if self.live == 0:
@@ -100,14 +111,14 @@ class ProjectDirectory(Directory):
     def _items_landed(self, items: list[Item]) -> None:
         valid_until = self.around.clock() + self.around.refresh_time_s
         numbers = {row.item.uuid: row.inode for row in self._rows.values()}
+        named = [(self.around.names.present(item.name), item) for item in items if item.name]
+        # Of several items that are shown under one name, the one wins that `find` would find.
+        named.sort(key=lambda pair: (not pair[1].is_project, pair[0] != pair[1].name))
         rows: dict[str, _Row] = {}
-        for item in items:
-            if item.name:
+        for name, item in named:
+            if name not in rows:
                 number = self._number(item.uuid, numbers.get(item.uuid))
-                # Of several items of one name the first wins: projects are listed first.
-                rows.setdefault(
-                    self.around.names.present(item.name), _Row(item, number, valid_until)
-                )
+                rows[name] = _Row(item, number, valid_until)
         self._rows = rows
         self._listed_until = valid_until
         self.resized()
@@ -124,9 +135,12 @@ class ProjectDirectory(Directory):
         if row is None and now < self._listed_until:
             raise self.no_such_entry(name)
         if row is None or now >= row.valid_until:
+            candidates = self.around.names.candidates(name)
+            if not candidates:
+                raise self.no_such_entry(name)
             self.once(
                 f"find {name}",
-                lambda: self.around.cluster.find(self.uuid, self.around.names.candidates(name)),
+                lambda: self.around.cluster.find(self.uuid, candidates),
                 lambda item: self._item_landed(name, item),
             )
             row = self._rows.get(name)
@@ -158,7 +172,8 @@ class ProjectDirectory(Directory):
             self.adopt(item.uuid, child, row.inode)
         assert isinstance(child, CollectionDirectory | ProjectDirectory)
         child.name = name
-        child.confirm(item, row.valid_until)
+        if row.valid_until > child.valid_until:  # else it has asked for its record since
+            child.confirm(item, row.valid_until)
         return child
 
     def _make(self, name: str, item: Item) -> Directory:
@@ -176,3 +191,7 @@ class HomeDirectory(ProjectDirectory):
     ) -> None:
         super().__init__(around, parent, uuid, name)
         self.valid_until = FOREVER
+
+    def invalidate(self) -> None:
+        """Distrust the items. There is no record to be asked for."""
+        self.distrust_items()

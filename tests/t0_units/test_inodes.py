@@ -194,6 +194,22 @@ class TestEviction:
         cache.file_added(directory_inode=1)
         assert held.evictions == 0
 
+    def test_what_grew_before_is_not_spared_when_another_grows(self):
+        cache = InodeCache(100)
+        giant = Held(cache, 1, 100_000)
+        Held(cache, 2, 100)
+        assert giant.evictions == 1
+        assert cache.total == 100
+
+    def test_many_files_of_one_giant_directory_cost_few_walks(self):
+        cache = InodeCache(100)
+        others = [Held(cache, n, 100, pinned=100) for n in range(1, 101)]
+        Held(cache, 1000, 1_000_000)
+        asked = sum(h.evictions for h in others)
+        for _ in range(1000):
+            cache.file_added(directory_inode=1000)
+        assert sum(h.evictions for h in others) - asked <= 50 * len(others)
+
     def test_what_is_given_back_goes_at_once_while_memory_is_short(self):
         cache = InodeCache(1000)
         giant = Held(cache, 1, 5000, pinned=5000)
