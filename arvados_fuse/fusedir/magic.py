@@ -99,14 +99,16 @@ class MagicDirectory(FixedDirectory):
 
         Raises NoSuchEntry for what is no id and for what cannot be seen; else as `fetch`.
         """
-        thing = self.children.get(name)
-        if thing is None:
-            return self._look_up(name)
-        if isinstance(thing, Directory):
-            thing.refresh()
+        known = self.children.get(name)
+        if isinstance(known, Directory):
+            known.refresh()
+        # Again if it took somebody else's question to find it, and memory is so short that it went
+        # before it was our turn.
+        while (thing := self.children.get(name)) is None:
+            self._look_up(name)
         return thing
 
-    def _look_up(self, name: str) -> FreshBase:
+    def _look_up(self, name: str) -> None:
         directory = self._directory_for(name)
 
         def landed(fetched: Any) -> None:
@@ -114,7 +116,6 @@ class MagicDirectory(FixedDirectory):
             directory.landed(fetched)
 
         self.once(f"look up {name}", directory.fetch, landed)
-        return super().child(name)
 
     def _directory_for(self, name: str) -> Directory:
         if is_collection_id(name):
