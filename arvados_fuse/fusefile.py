@@ -142,7 +142,7 @@ class CollectionFile(File):
 
     @property
     def name(self) -> str:
-        """The file's name in its collection."""
+        """The name under which its directory shows it."""
         return self._name
 
     @property

@@ -108,8 +108,9 @@ class Operations(llfuse.Operations):
             thing = self._child(parent, decoded)
             if thing is None:
                 return self._missing(parent)
+            attributes = self._attributes(thing)
             thing.kernel_refs += 1
-            return self._attributes(thing)
+            return attributes
         except Exception as error:
             self._fail("look up", parent_inode, error, name)
 
@@ -242,11 +243,19 @@ class Operations(llfuse.Operations):
                 raise IsDirectory("A directory cannot be opened as a file.")
             if flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC):
                 self._check_writable()
-            handle = open_file(thing, self._blocks, self._unlocked, self._kernel)
-            thing.uses += 1
-            return self._open(self._files, handle)
+            return self._open_file(thing)
         except Exception as error:
             self._fail("open", inode, error)
+
+    def _open_file(self, file: File) -> int:
+        file.uses += 1
+        try:
+            file.refresh()
+            handle = open_file(file, self._blocks, self._unlocked, self._kernel)
+        except BaseException:
+            self.inodes.release(file)
+            raise
+        return self._open(self._files, handle)
 
     def read(self, fh: int, off: int, size: int) -> bytes | memoryview:
         """Read from an open file."""
@@ -312,6 +321,7 @@ class Operations(llfuse.Operations):
         thing = self.inodes.get(inode)
         if not isinstance(thing, Directory):
             raise NotDirectory("A file has no entries.")
+        self.inodes.cache.used(thing)
         return thing
 
     def _decode(self, name: bytes) -> str:
@@ -334,4 +344,6 @@ class Operations(llfuse.Operations):
     def _path(self, inode: int, name: bytes) -> str:
         thing = self.inodes.find(inode)
         path = thing.path() if thing is not None else f"inode {inode}"
-        return f"{path.rstrip('/')}/{self._decode(name)}" if name else path
+        if name:
+            path = f"{path.rstrip('/')}/{name.decode(self._encoding, 'backslashreplace')}"
+        return path

@@ -106,8 +106,10 @@ class TreeBacked(Directory):
         """Return the file or directory called `name`. Raises NoSuchEntry, ManifestError."""
         self.collection.refresh()
         found = self._child(name)
-        if found is None and name in self._odd:
-            found = self._child(self._odd[name])
+        if found is None:
+            self._subdirectories()  # notes those that are shown under another name
+            if name in self._odd:
+                found = self._child(self._odd[name])
         if found is None:
             raise self.no_such_entry(name)
         return found
@@ -121,7 +123,8 @@ class TreeBacked(Directory):
             return None
         file = self.around.inodes.find(file_inodes[index])
         if file is None:
-            file = CollectionFile(self, self._node(), index, name, table.size(index))
+            shown = self.around.names.present(name) if self._odd else name
+            file = CollectionFile(self, self._node(), index, shown, table.size(index))
             self.around.inodes.add(file, file_inodes[index])
         return file
 

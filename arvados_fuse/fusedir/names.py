@@ -15,8 +15,9 @@ NAME_MAX = 255
 """Longest name in bytes that programs can be expected to take (Linux, <limits.h>)."""
 
 
-_UNSHOWABLE = re.compile("[/\0\ud800-\udfff]")
-"""What no directory can show. JSON may hold halves of surrogate pairs, which have no UTF-8."""
+_UNSHOWABLE = re.compile("[/\0\ud800-\udc7f\udd00-\udfff]")
+"""What no directory can show. JSON may hold halves of surrogate pairs, which have no UTF-8; some of
+them are how Python spells the bytes of a file's name that is no UTF-8, and those can be shown."""
 
 
 class NameRules:
@@ -43,9 +44,11 @@ class NameRules:
     def candidates(self, shown: str) -> list[str]:
         """Return the names in the cluster that may be shown as `shown`, the likeliest first.
 
-        There are none for bytes that are not UTF-8, which arrive here as lone surrogates.
+        There are none for bytes that are not UTF-8: no request could hold them.
         """
-        if _UNSHOWABLE.search(shown):
+        try:
+            shown.encode()
+        except UnicodeEncodeError:
             return []
         if self._slash is None or self._slash not in shown:
             return [shown]
@@ -66,7 +69,7 @@ class NameRules:
 
 
 def _shortened(name: str) -> str:
-    encoded = name.encode()
+    encoded = name.encode("utf-8", "surrogateescape")
     if len(encoded) <= NAME_MAX:
         return name
     # The hash keeps two long names apart that start the same.

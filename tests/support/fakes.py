@@ -19,7 +19,7 @@ MODIFIED_NS = 1_700_000_000_123_456_000
 
 def portable_data_hash(manifest: str) -> str:
     """The hash of a manifest without hints, as the tests write them."""
-    return f"{hashlib.md5(manifest.encode()).hexdigest()}+{len(manifest)}"
+    return f"{hashlib.md5(manifest.encode(errors='surrogatepass')).hexdigest()}+{len(manifest)}"
 
 
 def manifest_of(files: dict[str, bytes]) -> str:
@@ -144,7 +144,7 @@ class FakeKernel:
 class FakeBlock:
     """A block that is resident, or fails."""
 
-    def __init__(self, content: bytes | FileSystemError) -> None:
+    def __init__(self, content: bytes | Exception) -> None:
         self.used = False
         self.view = memoryview(content) if isinstance(content, bytes) else None
         self._content = content
@@ -152,7 +152,7 @@ class FakeBlock:
 
     def read(self, start: int, end: int, witness: Any) -> memoryview:
         self.witnesses.append(witness)
-        if isinstance(self._content, FileSystemError):
+        if isinstance(self._content, Exception):
             raise self._content
         return memoryview(self._content)[start:end]
 

@@ -34,7 +34,12 @@ class TestPresentation:
 
     def test_half_a_surrogate_pair_is_replaced(self):
         """JSON can say it, UTF-8 cannot."""
-        assert NameRules(None).present("a\ud83db\udcff") == "a_b_"
+        assert NameRules(None).present("a\ud83db\udfff") == "a_b_"
+
+    def test_bytes_of_a_file_name_that_is_no_utf_8_stay(self):
+        name = b"Gr\xf6\xdfe".decode("utf-8", "surrogateescape")
+        assert NameRules(None).present(name) == name
+        assert NameRules(None).all_plain([name])
 
     def test_a_name_of_the_longest_length_stays(self):
         assert NameRules(None).present("x" * NAME_MAX) == "x" * NAME_MAX
@@ -50,7 +55,7 @@ class TestPresentation:
     @given(name=ANY_NAME, slash=SUBSTITUTES)
     def test_any_name_can_be_shown(self, name, slash):
         shown = NameRules(slash).present(name)
-        assert 1 <= len(shown.encode("utf-8")) <= NAME_MAX
+        assert 1 <= len(shown.encode("utf-8", "surrogateescape")) <= NAME_MAX
         assert "/" not in shown
         assert "\0" not in shown
         assert shown not in (".", "..")

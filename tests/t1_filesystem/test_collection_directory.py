@@ -225,6 +225,14 @@ def test_names_that_cannot_be_shown_are_replaced_and_stay_reachable(mount):
     assert len(listing.files[1]) == 255
     for name, number in zip(listing.files, listing.file_inodes, strict=True):
         assert root.child(name).inode == number
+        assert root.child(name).path() == f"/{name}"
+    assert root.child("dir_").child("f").size == 3
+
+
+def test_subdirectory_that_is_shown_under_another_name_is_found_without_a_listing(mount):
+    mount.cluster.add_collection(UUID, "x", "./dir\\000 acbd18db4cc2f85cedef654fccc4a4d8+3 0:3:f\n")
+    root = CollectionDirectory(mount.around, None, UUID, "")
+    root.plant()
     assert root.child("dir_").child("f").size == 3
 
 
