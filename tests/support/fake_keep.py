@@ -13,9 +13,11 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from arvados_fuse.errors import FileSystemError
 from arvados_fuse.keep.client import KeepClient, Timeouts
@@ -236,6 +238,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body[position:])
             if bend.announce is not None:
                 self.close_connection = True
+
+
+def is_waiting(call: "Future[Any]") -> bool:
+    """Whether a call in another thread has not returned, although it was given some time."""
+    return not wait([call], timeout=0.05).done
 
 
 class RecordingWitness:

@@ -26,7 +26,7 @@ from arvados_fuse.keep.disk import DiskStorage
 from arvados_fuse.keep.shelf import Shelf
 from arvados_fuse.keep.storage import RamStorage
 from arvados_fuse.metrics import Metrics
-from tests.support.fake_keep import RecordingWitness, ScriptedSource
+from tests.support.fake_keep import RecordingWitness, ScriptedSource, is_waiting
 
 PAGE = 4096
 BLOCK = bytes(range(256)) * 64  # four pages
@@ -261,8 +261,7 @@ def test_the_last_byte_is_held_back_until_the_block_is_verified(
     assert bytes(block.read(0, len(BLOCK) - 1, NOBODY)) == BLOCK[:-1]
     with ThreadPoolExecutor(1) as pool:
         last = pool.submit(block.read, len(BLOCK) - 1, len(BLOCK), NOBODY)
-        with pytest.raises(TimeoutError):
-            last.result(0.05)
+        assert is_waiting(last)
         steps.next()
         assert bytes(last.result(20)) == BLOCK[-1:]
 
@@ -329,8 +328,7 @@ def test_void_bytes_are_not_served(cache: BlockCache, source: ScriptedSource) ->
     steps.next()
     with ThreadPoolExecutor(1) as pool:
         early = pool.submit(block.read, 0, PAGE, NOBODY)
-        with pytest.raises(TimeoutError):
-            early.result(0.05)
+        assert is_waiting(early)
         steps.next()
         assert bytes(early.result(20)) == BLOCK[:PAGE]
         steps.next()
@@ -428,8 +426,7 @@ def test_close_ends_waits_and_transfers(cache: BlockCache, source: ScriptedSourc
     block = cache.get(source.store(BLOCK, steps))
     with ThreadPoolExecutor(2) as pool:
         reading = pool.submit(read, block)
-        with pytest.raises(TimeoutError):
-            reading.result(0.01)
+        assert is_waiting(reading)
         closing = pool.submit(cache.close, 20.0)
         with pytest.raises(ClusterUnreachable, match="ending"):
             reading.result(20)

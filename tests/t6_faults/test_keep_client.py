@@ -24,7 +24,7 @@ from arvados_fuse.errors import (
 from arvados_fuse.keep.client import KeepClient
 from arvados_fuse.keep.services import ServiceList
 from arvados_fuse.metrics import Metrics
-from tests.support.fake_keep import SIGNATURE, Bend, FakeKeep, impatient_client
+from tests.support.fake_keep import SIGNATURE, Bend, FakeKeep, impatient_client, is_waiting
 
 BLOCK = bytes(range(256)) * 1024  # 256 KiB
 SECRET = "secret"
@@ -423,8 +423,7 @@ def test_close_ends_the_wait_between_rounds(keep: FakeKeep) -> None:
     client = impatient_client(keep, retries=5, backoff_s=600.0)
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(Sink().fetch, client, keep.store(BLOCK))
-        with pytest.raises(TimeoutError):
-            reading.result(0.1)
+        assert is_waiting(reading)
         client.close()
         with pytest.raises(ClusterUnreachable, match="ending"):
             reading.result(20)
