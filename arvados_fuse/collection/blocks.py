@@ -47,26 +47,30 @@ class BlockTable:
         """Add the locators in ``text[start:end]``; raises ManifestError if one of them is bad."""
         for places, sizes in locators(self._text, start, end, line_number):
             self._locators.extend(places)
-            starts = accumulate(sizes, initial=self.size)
-            try:
-                self._starts.extend(islice(starts, 1, None))
-            except OverflowError:
-                raise ManifestError(
-                    f"Line {line_number} of the manifest is damaged:"
-                    " the blocks are longer than 2**63 - 1 bytes together."
-                ) from None
+            self._append_starts(islice(accumulate(sizes, initial=self.size), 1, None), line_number)
 
-    def append_range(self, other: "BlockTable", low: int, high: int) -> int:
+    def append_range(self, other: "BlockTable", low: int, high: int, line_number: int) -> int:
         """Add the blocks that hold bytes ``low`` to ``high`` of another table of the same text.
 
-        Returns what to add to an offset in the other table to get the offset in this one.
+        Returns what to add to an offset in the other table to get the offset in this one. Raises
+        ManifestError if the table gets too long.
         """
         first = bisect_right(other._starts, low) - 1
         last = bisect_left(other._starts, high)
         shift = self.size - other._starts[first]
-        self._starts.extend(map(shift.__add__, other._starts[first + 1 : last + 1]))
+        starts = other._starts[first + 1 : last + 1]
+        self._append_starts(map(shift.__add__, starts), line_number)
         self._locators.extend(other._locators[first:last])
         return shift
+
+    def _append_starts(self, starts: Iterator[int], line_number: int) -> None:
+        try:
+            self._starts.extend(starts)
+        except OverflowError:
+            raise ManifestError(
+                f"Line {line_number} of the manifest is damaged:"
+                " the directory's blocks are longer than 2**63 - 1 bytes together."
+            ) from None
 
     def pieces(self, start: int, size: int) -> Iterator[Piece]:
         """The range, cut where blocks end."""

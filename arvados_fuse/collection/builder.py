@@ -54,8 +54,8 @@ class FileTableBuilder:
         """
         text, stream_size = excerpt.tokens, excerpt.blocks.size
         for tokens in file_tokens(text, 0, len(text), excerpt.line_number):
-            low, high = _extent(tokens, stream_size)
-            shift = self._blocks.append_range(excerpt.blocks, low, high)
+            low, high = _extent(tokens)
+            shift = self._blocks.append_range(excerpt.blocks, low, high, excerpt.line_number)
             self._add(tokens, stream_size, shift, excerpt.line_number)
 
     def finish(self) -> FileTable:
@@ -103,7 +103,13 @@ class FileTableBuilder:
         positions, sizes, names = tokens
         if max(map(add, positions, sizes), default=0) > stream_size:
             positions = self._sort_out(positions, sizes, stream_size, line_number)
-        self._starts.extend(map(shift.__add__, positions) if shift else positions)
+        if shift:
+            # The blocks around an empty token may not be in the table; its place means nothing.
+            positions = [
+                position + shift if size else 0
+                for position, size in zip(positions, sizes, strict=True)
+            ]
+        self._starts.extend(positions)
         self._sizes.extend(sizes)
         self._names.extend(names)
 
@@ -119,12 +125,12 @@ class FileTableBuilder:
         return sound
 
 
-def _extent(tokens: FileTokens, stream_size: int) -> tuple[int, int]:
+def _extent(tokens: FileTokens) -> tuple[int, int]:
     """From where to where the tokens use bytes of their stream; (0, 0) if they use none."""
     used = [
         (position, position + size)
         for position, size in zip(tokens.positions, tokens.sizes, strict=True)
-        if size and position + size <= stream_size
+        if size
     ]
     if not used:
         return 0, 0

@@ -147,7 +147,7 @@ def locators(
         piece = text[piece_start:piece_end]
         tokens = piece.split(" ")
         sizes = list(map(int, _LOCATORS.findall(piece)))
-        if len(sizes) != len(tokens) or max(sizes) > MAX_NUMBER:
+        if len(sizes) != len(tokens):
             raise _bad_locator(tokens, line_number)
         starts = accumulate(map((1).__add__, map(len, tokens)), initial=piece_start)
         yield list(compress(starts, sizes)), list(filter(None, sizes))
@@ -280,13 +280,10 @@ def _check_unicode(text: str) -> None:
 
 
 def _bad_locator(tokens: list[str], line_number: int) -> ManifestError:
-    for token in tokens:
-        match = _LOCATORS.fullmatch(token)
-        if match is None or int(match[1]) > MAX_NUMBER:
-            break
-    if not token:
+    bad = next(token for token in tokens if not _LOCATORS.fullmatch(token))
+    if not bad:
         return _error(line_number, "two spaces in a row")
-    return _error(line_number, f"{quote(token)} is neither a block locator nor a file token")
+    return _error(line_number, f"{quote(bad)} is neither a block locator nor a file token")
 
 
 def _first_token(text: str, start: int, end: int) -> str:

@@ -15,6 +15,7 @@ from arvados_fuse.errors import ManifestError
 __all__ = ["FileTable", "Segment", "allocated", "strictly_increasing"]
 
 _STRETCH = 256  # files that are compared at once
+_SHARED_NUMBERS = 257  # Python has 0 to 256 once for all
 
 
 class Segment(NamedTuple):
@@ -169,7 +170,7 @@ class FileTable:
             return False
         starts, other_starts = self._token_starts[mine], other._token_starts[theirs]
         shift = starts[0] - other_starts[0]
-        if shift and starts != array("q", map(shift.__add__, other_starts)):
+        if shift and starts.tolist() != [start + shift for start in other_starts]:
             return False
         if not shift and starts != other_starts:
             return False
@@ -240,7 +241,8 @@ class FileTable:
         for size, count in Counter(map(getsizeof, self._names)).items():
             total += allocated(size) * count
         if self._index is not None:
-            total += getsizeof(self._index) + allocated(getsizeof(1 << 15)) * len(self._index)
+            own_numbers = max(0, len(self._index) - _SHARED_NUMBERS)
+            total += getsizeof(self._index) + allocated(getsizeof(1 << 15)) * own_numbers
         return total
 
 

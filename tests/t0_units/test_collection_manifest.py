@@ -127,6 +127,10 @@ class TestDamage:
             pytest.param(f". {FOO[:-1]}0:3:a/b\n", id="path without locator"),
             pytest.param(f". {FOO} 0:4:a\n", id="token beyond its stream"),
             pytest.param(f". {FOO} 4:0:a\n", id="empty token beyond its stream"),
+            pytest.param(
+                "".join(f". {FOO[:-1]}{2**62} 0:{2**62}:d/{name}\n" for name in "abc"),
+                id="directory of several lines beyond 2**63 - 1",
+            ),
             pytest.param(f". {FOO} 0:4:a/b\n", id="token with a path beyond its stream"),
         ],
     )

@@ -100,6 +100,27 @@ class TestSegments:
             with pytest.raises(ManifestError, match=f"Line 1 .*'{name}'"):
                 table.segments(table.index(name))
 
+    def test_a_token_at_the_largest_position_spoils_its_file_only(self):
+        table = files_of(f". {FOO} 0:3:a", f". {BAR} {2**63 - 1}:1:far 0:3:b")
+        assert content(table, "b") == [(BAR, 0, 3)]
+        with pytest.raises(ManifestError, match=r"Line 2 .*'far'"):
+            table.segments(table.index("far"))
+
+    def test_empty_files_may_stand_anywhere_in_a_stream(self):
+        text = f"./d {FOO} 0:3:a\n. {BAR} {FOO} {BAR} 0:0:d/e 3:3:d/b 9:0:d/f\n"
+        table = Tree.from_manifest(text).root.subdirectories["d"].files()
+        assert table.names == ("a", "e", "b", "f")
+        assert content(table, "e") == content(table, "f") == []
+        assert content(table, "b") == [(FOO, 0, 3)]
+        assert list(table.unchanged(table)) == [(0, 0), (1, 1), (2, 2), (3, 3)]
+
+    def test_an_empty_file_may_stand_at_the_largest_position(self):
+        huge = f"{BAR[:-1]}{2**63 - 1}"
+        text = f"./d {FOO} 0:3:a\n. {huge} 0:1:b {2**63 - 1}:0:d/e\n"
+        table = Tree.from_manifest(text).root.subdirectories["d"].files()
+        assert content(table, "a") == [(FOO, 0, 3)]
+        assert content(table, "e") == []
+
     def test_the_blocks_of_another_line_do_not_lengthen_a_stream(self):
         table = files_of(f". {FOO} 0:4:a", f". {BAR} 0:3:b")
         with pytest.raises(ManifestError):
@@ -181,6 +202,8 @@ class TestComparison:
     def test_the_way_tokens_are_cut_means_nothing(self):
         whole = files_of(f". {FOO} {BAR} 0:6:a 1:1:b")
         parts = files_of(f". {BAR} {FOO} 3:1:a 4:2:a 0:3:a 4:1:b 3:0:b")
+        other_parts = files_of(f". {FOO} {BAR} 0:2:a 2:1:a 3:3:a 1:0:b 1:1:b")
+        assert unchanged_names(parts, other_parts) == {"a", "b"}
         assert unchanged_names(whole, parts) == {"a", "b"}
         assert unchanged_names(parts, whole) == {"a", "b"}
 
@@ -190,9 +213,26 @@ class TestComparison:
         assert unchanged_names(old, new) == {"a", "c"}
 
     def test_a_file_beyond_its_stream_is_the_same_as_no_other(self):
-        table = files_of(f". {FOO} 0:4:a 0:3:b")
-        assert unchanged_names(table, table) == {"b"}
+        table = files_of(f". {FOO} 0:4:a 0:3:b", f". {BAR} 0:3:c")
+        assert unchanged_names(table, table) == {"b", "c"}
         assert not table.same_content(0, table, 0)
+
+    def test_files_that_moved_apart_are_compared_where_they_are_now(self):
+        old = files_of(f". {FOO} 0:1:a 1:1:b 2:1:c")
+        new = files_of(f". {BAR} {FOO} 3:1:a 5:1:b 4:1:c")
+        assert unchanged_names(old, new) == {"a"}
+
+    def test_files_at_the_largest_positions(self):
+        huge = f"{FOO[:-1]}{2**63 - 1}"
+        old = files_of(f". {huge} {2**63 - 9}:1:a 0:1:b")
+        new = files_of(f". {huge} 0:1:a {2**63 - 9}:1:b")
+        assert unchanged_names(old, new) == set()
+        assert unchanged_names(old, old) == {"a", "b"}
+
+    def test_a_file_that_only_became_shorter_is_changed(self):
+        old, new = files_of(f". {FOO} 0:1:a 1:2:b"), files_of(f". {FOO} 0:1:a 1:1:b")
+        assert unchanged_names(old, new) == {"a"}
+        assert unchanged_names(new, old) == {"a"}
 
     def test_hash_and_size_both_name_a_block(self):
         old, new = files_of(f". {FOO} 0:3:a"), files_of(f". {FOO[:-1]}4 0:3:a")
