@@ -11,9 +11,12 @@ Source of the calls and fields: Arvados documentation, "API Reference".
 from __future__ import annotations
 
 import contextlib
+import datetime
 import logging
+import re
 import socket
 import ssl
+import urllib.parse
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import arvados.api
@@ -25,13 +28,13 @@ from arvados_fuse.errors import (
     AccessRefused,
     ClusterError,
     ClusterUnreachable,
+    FileSystemError,
     NoSuchEntry,
     RecordError,
     TimedOut,
 )
 
 if TYPE_CHECKING:
-    import datetime
     from collections.abc import Callable, Iterator
 
     from arvados_fuse.metrics import Metrics
@@ -45,6 +48,11 @@ PAGE_SIZE = 1000
 
 REQUEST_TIME_LIMIT_S = 300
 """Longest silence of the API server in one request, as in the official client."""
+
+QUOTE_MAX = 250
+"""Characters of a server's message that are passed on to a log line."""
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
 _COLLECTION_FIELDS = ["uuid", "name", "modified_at", "portable_data_hash"]
 _GROUP_FIELDS = ["uuid", "name", "modified_at"]
@@ -130,7 +138,7 @@ class ArvadosCluster:
         self._idle: list[Any] = []
         _check_reachable(host)
         discovery = self._call(lambda client: client._rootDesc)  # no public name for it
-        self.signature_ttl_s: float = float(discovery.get("blobSignatureTtl") or 1209600)
+        self.signature_ttl_s: float = _signature_ttl_s(discovery)
         self.slash_substitution: str | None = self._slash_substitution()
 
     def user_uuid(self) -> str:
@@ -185,7 +193,9 @@ class ArvadosCluster:
             if not page:
                 return
             yield from page
-            last = _text(page[-1], "uuid")
+            before, last = last, _text(page[-1], "uuid")
+            if last <= before:
+                raise RecordError(f"The cluster lists {owner_uuid} out of order.")
 
     def find(self, owner_uuid: str, names: list[str]) -> Item | None:
         """Return what a project holds under one of `names`, the first that fits; or None."""
@@ -202,8 +212,11 @@ class ArvadosCluster:
             )
         )
         items = [_group_item(r) for r in groups] or [_collection_item(r) for r in collections]
-        items.sort(key=lambda item: names.index(item.name))
-        return items[0] if items else None
+        return min(
+            (item for item in items if item.name in names),
+            key=lambda item: names.index(item.name),
+            default=None,
+        )
 
     def keep_services(self) -> list[dict[str, Any]]:
         """Return the records of the Keep services that this client should use."""
@@ -217,12 +230,12 @@ class ArvadosCluster:
         if not isinstance(collections, dict):
             return "_"
         # Without the key the official driver shows "_"; an empty value says that no name has one.
-        return str(collections.get("ForwardSlashNameSubstitution", "_")) or None
+        return str(collections.get("ForwardSlashNameSubstitution", "_") or "") or None
 
     def _list(self, request: Callable[[Any], Any]) -> list[dict[str, Any]]:
         items = self._send(request).get("items")
-        if not isinstance(items, list):
-            raise RecordError("The cluster answered a list request without a list of items.")
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            raise RecordError("The cluster answered a list request without a list of records.")
         return items
 
     def _send(self, request: Callable[[Any], Any]) -> dict[str, Any]:
@@ -237,58 +250,73 @@ class ArvadosCluster:
         try:
             client = self._idle.pop() if self._idle else self._new_client()
             answer = action(client)
+        except FileSystemError:
+            raise
         except Exception as error:
-            raise _translated(error, self._host) from error
+            raise _translated(error, self._host, self._token) from error
         self._idle.append(client)
         return answer
 
     def _new_client(self) -> Any:
-        return arvados.api.api_client(
-            "v1",
-            f"https://{self._host}/discovery/v1/apis/{{api}}/{{apiVersion}}/rest",
-            self._token,
-            insecure=self._insecure,
-            num_retries=self._retries,
-            timeout=REQUEST_TIME_LIMIT_S,
-        )
+        try:
+            return arvados.api.api_client(
+                "v1",
+                f"https://{self._host}/discovery/v1/apis/{{api}}/{{apiVersion}}/rest",
+                self._token,
+                insecure=self._insecure,
+                num_retries=self._retries,
+                timeout=REQUEST_TIME_LIMIT_S,
+            )
+        except (AttributeError, TypeError) as error:
+            # The library looks into the discovery document without checking its shape.
+            raise _not_an_api_server(self._host, error) from error
 
 
 def _check_reachable(host: str) -> None:
     """Fail at once where the client library would try for minutes."""
-    name, _, port = host.partition(":")
     try:
-        with contextlib.closing(socket.create_connection((name, int(port or 443)), timeout=20)):
-            pass
+        parts = urllib.parse.urlsplit(f"//{host}")
+        address = (parts.hostname, parts.port or 443)
+        if not parts.hostname:
+            raise ValueError
     except ValueError:
         raise ClusterUnreachable(
             f"ARVADOS_API_HOST is {host!r}, which is not a host name or HOST:PORT."
         ) from None
-    except OSError as error:
-        reason = error.strerror or str(error)
+    try:
+        with contextlib.closing(socket.create_connection(address, timeout=20)):
+            pass
+    except (OSError, UnicodeError) as error:  # a name that DNS cannot express is a UnicodeError
+        reason = getattr(error, "strerror", None) or str(error)
         raise ClusterUnreachable(f"Cannot reach the Arvados API host {host}: {reason}.") from None
 
 
-def _translated(error: Exception, host: str) -> Exception:
-    """Return the error of ours that says what `error` means."""
+def _translated(error: Exception, host: str, token: str) -> Exception:
+    """Return the error of ours that says what `error` means; itself if it is a defect."""
     if isinstance(error, googleapiclient.errors.HttpError):
-        return _translated_status(error, host)
-    if isinstance(error, ssl.SSLError):
+        return _translated_status(error, host, token)
+    if isinstance(error, ssl.CertificateError):
+        why = re.search(r"verify failed: ([^(\n]+)", str(error))
+        reason = f" ({why[1].strip()})" if why else ""
         return ClusterUnreachable(
-            f"The certificate of {host} is not trusted ({error.args[-1]}). Set SSL_CERT_FILE to"
-            " the certificate of its authority, or ARVADOS_API_HOST_INSECURE=1 to accept any."
+            f"The certificate of {host} is not trusted{reason}. Set SSL_CERT_FILE to the"
+            " certificate of its authority, or ARVADOS_API_HOST_INSECURE=1 to accept any."
         )
     if isinstance(error, TimeoutError):
         return TimedOut(f"The Arvados API host {host} did not answer in time.")
     if isinstance(error, OSError | httplib2.HttpLib2Error):
-        return ClusterUnreachable(f"The connection to the Arvados API host {host} failed: {error}")
+        reason = _one_line(str(error), token)
+        return ClusterUnreachable(f"The connection to the Arvados API host {host} failed: {reason}")
     if isinstance(error, googleapiclient.errors.Error | ValueError | KeyError):
-        return ClusterError(f"The answer of {host} is not that of an Arvados API server: {error!r}")
+        return _not_an_api_server(host, error)
     return error
 
 
-def _translated_status(error: googleapiclient.errors.HttpError, host: str) -> Exception:
+def _translated_status(
+    error: googleapiclient.errors.HttpError, host: str, token: str
+) -> FileSystemError:
     status = int(error.resp.status)
-    said = f"{host} answered {status}: {str(error).strip() or 'no reason given'}"
+    said = f"{host} answered {status}: {_one_line(error.reason, token) or 'no reason given'}"
     if status == 404:
         return NoSuchEntry(said)
     if status in (401, 403):
@@ -296,6 +324,23 @@ def _translated_status(error: googleapiclient.errors.HttpError, host: str) -> Ex
     if status in (408, 504):
         return TimedOut(said)
     return ClusterError(said)
+
+
+def _not_an_api_server(host: str, error: Exception) -> ClusterError:
+    return ClusterError(
+        f"The answer of {host} is not that of an Arvados API server ({type(error).__name__})."
+        " Is ARVADOS_API_HOST right?"
+    )
+
+
+def _one_line(said: str, token: str) -> str:
+    """Make what a server said fit for a log: one line, not endless, and without our token."""
+    secret = token.rpartition("/")[2]  # version 2 tokens: v2/UUID/SECRET
+    for private in (token, secret):
+        if private:
+            said = said.replace(private, "[token]")
+    said = " ".join(said.split())
+    return said if len(said) <= QUOTE_MAX else said[:QUOTE_MAX] + "..."
 
 
 # -- records -------------------------------------------------------------------------------
@@ -309,21 +354,36 @@ def _text(record: dict[str, Any], field: str) -> str:
     return value
 
 
+def _name(record: dict[str, Any]) -> str:
+    """Return the record's name; "" if it has none, as groups and collections may."""
+    return "" if record.get("name") is None else _text(record, "name")
+
+
 def _time_ns(record: dict[str, Any], field: str) -> int:
     value = record.get(field)
     if not value:
         return 0
     try:
         moment: datetime.datetime = ciso8601.parse_datetime(value)
-        return int(moment.timestamp()) * 1_000_000_000 + moment.microsecond * 1000
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError):
         raise RecordError(f"The record {record.get('uuid')!r} has a bad time: {value!r}.") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.timezone.utc)
+    return (moment - _EPOCH) // datetime.timedelta(microseconds=1) * 1000
+
+
+def _signature_ttl_s(discovery: dict[str, Any]) -> float:
+    """Return for how long block signatures are valid; two weeks if the cluster does not say."""
+    value = discovery.get("blobSignatureTtl") or 1209600
+    if not isinstance(value, int | float):
+        raise RecordError(f"The cluster's blobSignatureTtl is {value!r}, not a number of seconds.")
+    return float(value)
 
 
 def _collection_item(record: dict[str, Any]) -> Item:
     return Item(
         uuid=_text(record, "uuid"),
-        name=record.get("name") or "",
+        name=_name(record),
         modified_ns=_time_ns(record, "modified_at"),
         portable_data_hash=_text(record, "portable_data_hash"),
         is_project=False,
@@ -333,7 +393,7 @@ def _collection_item(record: dict[str, Any]) -> Item:
 def _group_item(record: dict[str, Any]) -> Item:
     return Item(
         uuid=_text(record, "uuid"),
-        name=record.get("name") or "",
+        name=_name(record),
         modified_ns=_time_ns(record, "modified_at"),
         portable_data_hash="",
         is_project=True,

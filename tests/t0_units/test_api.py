@@ -1,0 +1,461 @@
+"""Requests to the REST API: what is asked, and what every way to fail becomes."""
+
+from __future__ import annotations
+
+import socket
+import threading
+
+import pytest
+
+from arvados_fuse import api
+from arvados_fuse.api import ArvadosCluster, Item
+from arvados_fuse.errors import (
+    AccessRefused,
+    ClusterError,
+    ClusterUnreachable,
+    FileSystemError,
+    NoSuchEntry,
+    RecordError,
+    TimedOut,
+)
+from arvados_fuse.metrics import Metrics
+from tests.support.api_server import Answer, ApiServer, Request
+
+SECRET = "0123456789secret0123456789"
+TOKEN = f"v2/zzzzz-gj3su-000000000000000/{SECRET}"
+OWNER = "zzzzz-j7d0g-000000000000000"
+COLLECTION = {
+    "uuid": "zzzzz-4zz18-000000000000001",
+    "name": "run 42",
+    "modified_at": "2023-11-14T22:13:20.123456000Z",
+    "portable_data_hash": "d41d8cd98f00b204e9800998ecf8427e+0",
+    "manifest_text": ". d41d8cd98f00b204e9800998ecf8427e+0 0:0:a\n",
+}
+GROUP = {
+    "uuid": "zzzzz-j7d0g-000000000000001",
+    "name": "cohort",
+    "modified_at": "2023-11-14T22:13:20Z",
+}
+COLLECTION_ITEM = Item(
+    COLLECTION["uuid"],
+    "run 42",
+    1_700_000_000_123_456_000,
+    "d41d8cd98f00b204e9800998ecf8427e+0",
+    is_project=False,
+)
+GROUP_ITEM = Item(GROUP["uuid"], "cohort", 1_700_000_000_000_000_000, "", is_project=True)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch, tmp_path):
+    """The client library keeps discovery documents in the user's cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("CACHE_DIRECTORY", raising=False)
+
+
+@pytest.fixture
+def server(tmp_path):
+    with ApiServer(tmp_path) as server:
+        yield server
+
+
+def connect(host: str, *, insecure: bool = True, metrics: Metrics | None = None) -> ArvadosCluster:
+    return ArvadosCluster(host, TOKEN, insecure=insecure, retries=0, metrics=metrics or Metrics())
+
+
+@pytest.fixture
+def cluster(server):
+    cluster = connect(server.host)
+    server.requests.clear()
+    return cluster
+
+
+def failure(request) -> FileSystemError:
+    """Send a request that must fail, and return the error, which holds no secret."""
+    with pytest.raises(FileSystemError) as caught:
+        request()
+    text = str(caught.value)
+    assert SECRET not in text
+    assert len(text) < 500, "one sentence, not a page"
+    assert "\n" not in text
+    return caught.value
+
+
+class TestConnecting:
+    def test_learns_what_the_cluster_says_about_itself(self, server):
+        metrics = Metrics()
+        cluster = connect(server.host, metrics=metrics)
+        assert cluster.signature_ttl_s == 1000
+        assert cluster.slash_substitution == "%"
+        assert {request.token for request in server.requests} == {TOKEN}
+        assert metrics.api_calls == 1
+
+    @pytest.mark.parametrize(
+        ("config", "substitution"),
+        [
+            ({"Collections": {"ForwardSlashNameSubstitution": ""}}, None),
+            ({"Collections": {"ForwardSlashNameSubstitution": None}}, None),
+            ({"Collections": {}}, "_"),
+            ({"Collections": None}, "_"),
+            ({}, "_"),
+        ],
+    )
+    def test_slash_substitution_without_a_setting(self, server, config, substitution):
+        server.answers["config"] = Answer(config)
+        assert connect(server.host).slash_substitution == substitution
+
+    def test_signature_lifetime_that_is_no_number(self, server):
+        server.answers["discovery"].body["blobSignatureTtl"] = "soon"
+        assert "blobSignatureTtl" in str(failure(lambda: connect(server.host)))
+
+    def test_signature_lifetime_that_is_missing_is_the_usual_one(self, server):
+        del server.answers["discovery"].body["blobSignatureTtl"]
+        assert connect(server.host).signature_ttl_s == 14 * 24 * 3600
+
+    def test_refused_connection(self):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        error = failure(lambda: connect(f"127.0.0.1:{port}"))
+        assert isinstance(error, ClusterUnreachable)
+        assert str(error) == (
+            f"Cannot reach the Arvados API host 127.0.0.1:{port}: Connection refused."
+        )
+
+    @pytest.mark.parametrize("host", ["127.0.0.1:http", "127.0.0.1:99999", "", ":443", "[::1"])
+    def test_what_is_no_host(self, host):
+        error = failure(lambda: connect(host))
+        assert isinstance(error, ClusterUnreachable)
+        assert "ARVADOS_API_HOST" in str(error)
+        assert "HOST:PORT" in str(error)
+
+    def test_certificate_that_nobody_vouches_for(self, server, monkeypatch):
+        monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+        error = failure(lambda: connect(server.host, insecure=False))
+        assert isinstance(error, ClusterUnreachable)
+        assert server.host in str(error)
+        assert "SSL_CERT_FILE" in str(error)
+        assert "ARVADOS_API_HOST_INSECURE" in str(error)
+
+    def test_certificate_that_the_user_vouches_for(self, server, monkeypatch):
+        monkeypatch.setenv("SSL_CERT_FILE", str(server.certificate))
+        assert connect(server.host, insecure=False).signature_ttl_s == 1000
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            Answer("<html><body>Welcome!</body></html>", content_type="text/html"),
+            Answer("<html>no such page</html>", 404, content_type="text/html"),
+            Answer({"errors": ["no such page"]}, 404),
+            Answer("{}"),
+            Answer("[]"),
+            Answer(""),
+        ],
+    )
+    def test_host_that_is_no_api_server(self, server, answer):
+        server.answers["discovery"] = answer
+        error = failure(lambda: connect(server.host))
+        assert isinstance(error, ClusterError)
+        assert str(error).startswith(
+            f"The answer of {server.host} is not that of an Arvados API server"
+        )
+
+    def test_host_that_speaks_no_tls(self):
+        with socket.create_server(("127.0.0.1", 0)) as plain:
+            port = plain.getsockname()[1]
+
+            def answer():
+                for _ in range(2):  # the probe, and the connection
+                    connection, _ = plain.accept()
+                    with connection:
+                        connection.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+
+            answering = threading.Thread(target=answer)
+            answering.start()
+            error = failure(lambda: connect(f"127.0.0.1:{port}"))
+            answering.join()
+        assert isinstance(error, ClusterUnreachable)
+
+    def test_refused_token(self, server):
+        server.answers["config"] = Answer({"errors": ["Unauthorized"]}, 401)
+        error = failure(lambda: connect(server.host))
+        assert isinstance(error, AccessRefused)
+        assert "ARVADOS_API_TOKEN" in str(error)
+
+
+class TestRequests:
+    def test_user(self, cluster, server):
+        server.answers["users/current"] = Answer({"uuid": "zzzzz-tpzed-000000000000000"})
+        assert cluster.user_uuid() == "zzzzz-tpzed-000000000000000"
+
+    def test_project(self, cluster, server):
+        server.answers[f"groups/{GROUP['uuid']}"] = Answer(GROUP)
+        assert cluster.project(GROUP["uuid"]) == GROUP_ITEM
+
+    def test_collection_comes_with_its_manifest(self, cluster, server):
+        server.answers[f"collections/{COLLECTION['uuid']}"] = Answer(COLLECTION)
+        found = cluster.collection(COLLECTION["uuid"])
+        assert found.item == COLLECTION_ITEM
+        assert found.manifest_text == COLLECTION["manifest_text"]
+
+    def test_state_of_a_collection_comes_without(self, cluster, server):
+        server.answers[f"collections/{COLLECTION['uuid']}"] = Answer(COLLECTION)
+        assert cluster.collection_state(COLLECTION["uuid"]) == COLLECTION_ITEM
+        (request,) = server.requests
+        assert set(request.parameters["select"]) == {
+            "uuid",
+            "name",
+            "modified_at",
+            "portable_data_hash",
+        }
+
+    def test_collection_by_its_hash(self, cluster, server):
+        pdh = COLLECTION["portable_data_hash"]
+        record = {"portable_data_hash": pdh, "manifest_text": "", "uuid": pdh, "name": None}
+        server.answers[f"collections/{pdh}"] = Answer(record | {"modified_at": None})
+        server.answers[f"collections/{pdh.replace('+', '%2B')}"] = server.answers[
+            f"collections/{pdh}"
+        ]
+        assert cluster.collection(pdh).item == Item(pdh, "", 0, pdh, is_project=False)
+
+    def test_keep_services(self, cluster, server):
+        services = [{"service_host": "keep0"}]
+        server.answers["keep_services/accessible"] = Answer({"items": services})
+        assert cluster.keep_services() == services
+
+    def test_each_request_is_counted(self, server):
+        metrics = Metrics()
+        cluster = connect(server.host, metrics=metrics)
+        server.answers["users/current"] = Answer({"uuid": "zzzzz-tpzed-000000000000000"})
+        before = metrics.api_calls
+        for _ in range(3):
+            cluster.user_uuid()
+        assert metrics.api_calls == before + 3
+
+    def test_many_threads_may_ask_at_once(self, cluster, server):
+        together = threading.Barrier(5)
+
+        def answer(request: Request) -> Answer:
+            together.wait(10)
+            return Answer({"uuid": "zzzzz-tpzed-000000000000000"})
+
+        server.answers["users/current"] = answer
+        found = []
+        threads = [
+            threading.Thread(target=lambda: found.append(cluster.user_uuid())) for _ in range(5)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+        assert len(found) == 5
+
+
+SUBPROJECTS = [GROUP | {"uuid": f"zzzzz-j7d0g-{n:015}", "name": f"p{n}"} for n in range(5)]
+COLLECTIONS = [COLLECTION | {"uuid": f"zzzzz-4zz18-{n:015}", "name": f"c{n}"} for n in range(7)]
+
+
+class TestContents:
+    def answer(self, request: Request) -> Answer:
+        """As the real server: filters, order by uuid, a limit."""
+        filters = {(f[0], f[1]): f[2] for f in request.parameters["filters"]}
+        is_group = filters["uuid", "is_a"] == "arvados#group"
+        records = SUBPROJECTS if is_group else COLLECTIONS
+        after = [r for r in records if r["uuid"] > filters["uuid", ">"]]
+        return Answer({"items": after[: request.parameters["limit"]]})
+
+    @pytest.mark.parametrize("page", [1, 2, 5, 1000])
+    def test_all_pages_are_read_projects_first(self, cluster, server, monkeypatch, page):
+        monkeypatch.setattr(api, "PAGE_SIZE", page)
+        server.answers["groups/contents"] = self.answer
+        names = [item.name for item in cluster.contents(OWNER)]
+        assert names == [*(f"p{n}" for n in range(5)), *(f"c{n}" for n in range(7))]
+
+    def test_a_server_that_sends_less_than_asked_for_is_asked_on(self, cluster, server):
+        server.answers["groups/contents"] = lambda request: Answer(
+            {"items": self.answer(request).body["items"][:2]}
+        )
+        assert len(list(cluster.contents(OWNER))) == 12
+
+    def test_only_projects_and_filters_and_collections_of_the_owner_are_asked_for(
+        self, cluster, server
+    ):
+        server.answers["groups/contents"] = self.answer
+        assert all(item.is_project == ("j7d0g" in item.uuid) for item in cluster.contents(OWNER))
+        assert {request.parameters["uuid"] for request in server.requests} == {OWNER}
+        filters = [request.parameters["filters"] for request in server.requests]
+        assert ["groups.group_class", "in", ["project", "filter"]] in filters[0]
+        assert ["uuid", "is_a", "arvados#collection"] in filters[-1]
+
+    def test_a_server_that_does_not_page_is_found_out(self, cluster, server):
+        """Or the listing would go on for ever."""
+        server.answers["groups/contents"] = Answer({"items": [GROUP]})
+        error = failure(lambda: list(cluster.contents(OWNER)))
+        assert isinstance(error, RecordError)
+        assert "out of order" in str(error)
+
+
+class TestFind:
+    def test_asks_for_the_owner_and_the_names_alone(self, cluster, server):
+        server.answers["groups"] = server.answers["collections"] = Answer({"items": []})
+        assert cluster.find(OWNER, ["a_b", "a/b"]) is None
+        groups, collections = server.requests
+        assert (groups.path, collections.path) == ("groups", "collections")
+        for request in server.requests:
+            assert ["owner_uuid", "=", OWNER] in request.parameters["filters"]
+            assert ["name", "in", ["a_b", "a/b"]] in request.parameters["filters"]
+        assert ["group_class", "in", ["project", "filter"]] in groups.parameters["filters"]
+
+    def test_a_project_is_preferred_and_no_collection_is_asked_for(self, cluster, server):
+        server.answers["groups"] = Answer({"items": [GROUP]})
+        assert cluster.find(OWNER, ["cohort"]) == GROUP_ITEM
+        assert [request.path for request in server.requests] == ["groups"]
+
+    def test_a_collection_is_found(self, cluster, server):
+        server.answers["groups"] = Answer({"items": []})
+        server.answers["collections"] = Answer({"items": [COLLECTION]})
+        assert cluster.find(OWNER, ["run 42"]) == COLLECTION_ITEM
+
+    @pytest.mark.parametrize("kind", ["groups", "collections"])
+    def test_the_exact_name_is_preferred(self, cluster, server, kind):
+        record = GROUP if kind == "groups" else COLLECTION
+        server.answers["groups"] = server.answers["collections"] = Answer({"items": []})
+        server.answers[kind] = Answer(
+            {"items": [record | {"name": "a/b"}, record | {"name": "a_b"}]}
+        )
+        assert cluster.find(OWNER, ["a_b", "a/b"]).name == "a_b"
+
+    def test_what_was_not_asked_for_is_not_found(self, cluster, server):
+        server.answers["groups"] = server.answers["collections"] = Answer(
+            {"items": [GROUP | COLLECTION | {"name": "A_B"}]}
+        )
+        assert cluster.find(OWNER, ["a_b"]) is None
+
+
+class TestFailures:
+    @pytest.mark.parametrize(
+        ("status", "kind"),
+        [
+            (401, AccessRefused),
+            (403, AccessRefused),
+            (404, NoSuchEntry),
+            (408, TimedOut),
+            (504, TimedOut),
+            (400, ClusterError),
+            (422, ClusterError),
+            (429, ClusterError),
+            (500, ClusterError),
+            (502, ClusterError),
+            (503, ClusterError),
+        ],
+    )
+    def test_status_becomes_an_error_that_quotes_the_server(self, cluster, server, status, kind):
+        server.answers["users/current"] = Answer({"errors": ["the reason why"]}, status)
+        error = failure(cluster.user_uuid)
+        assert type(error) is kind
+        assert f"{server.host} answered {status}" in str(error)
+        assert "the reason why" in str(error)
+
+    @pytest.mark.parametrize("status", [401, 404, 500])
+    def test_a_server_that_repeats_the_token_does_not_bring_it_into_the_log(
+        self, cluster, server, status
+    ):
+        said = f"token {TOKEN} ({SECRET}) is not good"
+        server.answers["users/current"] = Answer({"errors": [said]}, status)
+        assert "is not good" in str(failure(cluster.user_uuid))
+
+    @pytest.mark.parametrize("status", [404, 500, 502])
+    def test_a_page_of_html_is_not_quoted(self, cluster, server, status):
+        page = f"<html>\n<body>{'nginx ' * 1000}</body>\n</html>"
+        server.answers["users/current"] = Answer(page, status, "text/html")
+        error = failure(cluster.user_uuid)
+        assert f"answered {status}" in str(error)
+
+    @pytest.mark.parametrize("body", ["", "<html>hello</html>", "not json", '{"uuid": ', "\u0000"])
+    def test_success_without_json(self, cluster, server, body):
+        server.answers["users/current"] = Answer(body)
+        assert isinstance(failure(cluster.user_uuid), RecordError)
+
+    @pytest.mark.parametrize("body", [[], "text", 5, None])
+    def test_success_without_a_record(self, cluster, server, body):
+        server.answers["users/current"] = Answer(body if body != "text" else '"text"')
+        assert isinstance(failure(cluster.user_uuid), RecordError)
+
+    def test_silence(self, server, monkeypatch):
+        monkeypatch.setattr(api, "REQUEST_TIME_LIMIT_S", 0.2)
+        cluster = connect(server.host)
+        enough = threading.Event()
+
+        def never(request: Request) -> Answer:
+            enough.wait(10)
+            return Answer({})
+
+        server.answers["users/current"] = never
+        error = failure(cluster.user_uuid)
+        enough.set()
+        assert isinstance(error, TimedOut)
+        assert "did not answer in time" in str(error)
+
+    def test_server_that_went_away(self, tmp_path):
+        with ApiServer(tmp_path) as server:
+            cluster = connect(server.host)
+        error = failure(cluster.user_uuid)
+        assert isinstance(error, ClusterUnreachable)
+        assert server.host in str(error)
+
+    def test_the_next_request_after_a_failure_succeeds(self, cluster, server):
+        server.answers["users/current"] = Answer("nonsense", 500)
+        failure(cluster.user_uuid)
+        server.answers["users/current"] = Answer({"uuid": "zzzzz-tpzed-000000000000000"})
+        assert cluster.user_uuid() == "zzzzz-tpzed-000000000000000"
+
+
+class TestRecords:
+    @pytest.mark.parametrize("field", ["uuid", "portable_data_hash", "manifest_text"])
+    @pytest.mark.parametrize("value", [None, 5, ["x"]])
+    def test_field_that_is_no_text(self, cluster, server, field, value):
+        server.answers[f"collections/{COLLECTION['uuid']}"] = Answer(COLLECTION | {field: value})
+        error = failure(lambda: cluster.collection(COLLECTION["uuid"]))
+        assert isinstance(error, RecordError)
+        assert repr(field) in str(error)
+
+    @pytest.mark.parametrize("field", ["uuid", "portable_data_hash", "manifest_text"])
+    def test_field_that_is_missing(self, cluster, server, field):
+        record = {name: value for name, value in COLLECTION.items() if name != field}
+        server.answers[f"collections/{COLLECTION['uuid']}"] = Answer(record)
+        error = failure(lambda: cluster.collection(COLLECTION["uuid"]))
+        assert isinstance(error, RecordError)
+
+    @pytest.mark.parametrize("name", [5, ["x"], {"a": 1}])
+    def test_name_that_is_no_text(self, cluster, server, name):
+        server.answers[f"groups/{GROUP['uuid']}"] = Answer(GROUP | {"name": name})
+        assert isinstance(failure(lambda: cluster.project(GROUP["uuid"])), RecordError)
+
+    @pytest.mark.parametrize("time", ["yesterday", "2023-13-01T00:00:00Z", 5, ["x"]])
+    def test_bad_time(self, cluster, server, time):
+        server.answers[f"groups/{GROUP['uuid']}"] = Answer(GROUP | {"modified_at": time})
+        error = failure(lambda: cluster.project(GROUP["uuid"]))
+        assert isinstance(error, RecordError)
+        assert "bad time" in str(error)
+
+    @pytest.mark.parametrize(
+        ("time", "nanoseconds"),
+        [
+            (None, 0),
+            ("", 0),
+            ("1970-01-01T00:00:00Z", 0),
+            ("2023-11-14T22:13:20.999999999Z", 1_700_000_000_999_999_000),
+            ("2023-11-14T23:13:20+01:00", 1_700_000_000_000_000_000),
+            ("2023-11-14T22:13:20", 1_700_000_000_000_000_000),
+            ("1969-12-31T23:59:59.5Z", -500_000_000),
+        ],
+    )
+    def test_times_are_nanoseconds_since_1970_and_without_a_zone_utc(
+        self, cluster, server, time, nanoseconds
+    ):
+        server.answers[f"groups/{GROUP['uuid']}"] = Answer(GROUP | {"modified_at": time})
+        assert cluster.project(GROUP["uuid"]).modified_ns == nanoseconds
+
+    @pytest.mark.parametrize("body", [{}, {"items": None}, {"items": {}}, {"items": ["x", 5]}])
+    def test_list_that_is_none(self, cluster, server, body):
+        server.answers["groups"] = Answer(body)
+        assert isinstance(failure(lambda: cluster.find(OWNER, ["a"])), RecordError)
