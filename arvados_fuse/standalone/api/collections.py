@@ -1,0 +1,181 @@
+"""Methods of collections.
+
+(Arvados documentation, "API Reference", "Collections".)
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from typing import Any
+
+from arvados_fuse.standalone.api import records
+from arvados_fuse.standalone.api.errors import Forbidden, NotFound, Unprocessable
+from arvados_fuse.standalone.api.lists import INCLUDE_TRASH, SELECT, selected
+from arvados_fuse.standalone.api.manifests import (
+    PreparedManifest,
+    check_portable_data_hash,
+    prepared_manifest,
+    unconfirmed,
+)
+from arvados_fuse.standalone.api.method import Call, Method
+from arvados_fuse.standalone.api.plain import UUID, get_record, list_method
+from arvados_fuse.standalone.api.presentation import present
+from arvados_fuse.standalone.api.trashing import ENSURE_UNIQUE_NAME, trash_methods
+from arvados_fuse.standalone.records import access, sql
+from arvados_fuse.standalone.records.codec import decoded
+from arvados_fuse.standalone.records.conditions import Condition, all_of
+from arvados_fuse.standalone.records.model import Type
+from arvados_fuse.standalone.records.tables import COLLECTIONS
+
+__all__ = ["METHODS", "new_collection"]
+
+Record = dict[str, Any]
+
+_PORTABLE_DATA_HASH = re.compile(r"([0-9a-f]{32}\+[0-9]+)(?:\+.*)?")
+_EMPTY_VALUES = {Type.INTEGER: 0, Type.BOOLEAN: False, Type.OBJECT: {}, Type.ARRAY: []}
+
+
+def new_collection(call: Call) -> Record:
+    """Return the record of a new collection with the attributes of `call`, to be inserted.
+
+    Raises Unprocessable, Forbidden.
+    """
+    values = records.accepted(call, COLLECTIONS, None)
+    _check_values(values)
+    if not values.get("storage_classes_desired"):
+        values["storage_classes_desired"] = [call.core.limits.storage_class]
+    manifest = prepared_manifest(call, values.get("manifest_text") or "")
+    if manifest.refusal:
+        raise Forbidden(manifest.refusal)
+    check_portable_data_hash(
+        values.get("portable_data_hash"), manifest.columns["portable_data_hash"]
+    )
+    values = records.settle_trash(call, records.NOT_TRASHED, values)
+    record = records.new_record(call, COLLECTIONS, {**values, **manifest.columns})
+    record["current_version_uuid"] = record["uuid"]
+    return record
+
+
+def _check_values(values: Record) -> None:
+    records.check_file_name(values.get("name"))
+    classes = values.get("storage_classes_desired") or []
+    if not all(isinstance(name, str) and name for name in classes):
+        raise Unprocessable("storage_classes_desired has to be an array of names")
+
+
+def _create(call: Call) -> Record:
+    names, _ = selected(call, COLLECTIONS)
+    record = new_collection(call)
+    with call.core.database.write() as db:
+        record = records.insert(
+            db,
+            call,
+            COLLECTIONS,
+            record,
+            ensure_unique_name=call.parameters["ensure_unique_name"],
+        )
+    return present(call, COLLECTIONS, record, names)
+
+
+def _update(call: Call) -> Record:
+    names, columns = selected(call, COLLECTIONS)
+    manifest = None
+    sent = call.attributes.get("manifest_text", ...)
+    if sent is None or isinstance(sent, str):
+        manifest = prepared_manifest(call, sent or "")
+        if "manifest_text" not in columns:
+            columns.append("manifest_text")
+    with call.core.database.write() as db:
+        current = records.find(db, call, COLLECTIONS, call.parameters["uuid"], columns=columns)
+        changes = _changes(call, current, manifest)
+        record = records.update(db, call, COLLECTIONS, current, changes)
+    return present(call, COLLECTIONS, record, names)
+
+
+def _changes(call: Call, current: Record, manifest: PreparedManifest | None) -> Record:
+    changes = records.accepted(call, COLLECTIONS, current)
+    _check_values(changes)
+    if changes.get("storage_classes_desired", ...) == []:
+        raise Unprocessable("storage_classes_desired cannot be empty")
+    changes.pop("manifest_text", None)
+    sent_hash = changes.pop("portable_data_hash", None)
+    if manifest and manifest.columns["manifest_text"] != current["manifest_text"]:
+        if manifest.refusal:
+            raise Forbidden(manifest.refusal)
+        changes.update(manifest.columns)
+        changes.update(unconfirmed(current, manifest.columns["manifest_text"]))
+    check_portable_data_hash(sent_hash, {**current, **changes}["portable_data_hash"])
+    if "uuid" in changes:
+        changes["current_version_uuid"] = changes["uuid"]
+    return records.settle_trash(call, current, changes)
+
+
+def _get(call: Call) -> Record:
+    by_hash = _PORTABLE_DATA_HASH.fullmatch(call.parameters["uuid"])
+    if by_hash is None:
+        return get_record(call, COLLECTIONS, call.parameters["uuid"])
+    names, _ = selected(call, COLLECTIONS)
+    with call.core.database.read() as db:
+        row = _longest_readable(db, call, by_hash[1])
+    if row is None:
+        raise NotFound(f"Path not found: no collection with the content {by_hash[1]}")
+    # Many collections can have this content: the answer says nothing about any of them.
+    record = {a.name: _EMPTY_VALUES.get(a.type) for a in COLLECTIONS.columns}
+    record.update(decoded(COLLECTIONS, row), uuid=by_hash[1])
+    return present(call, COLLECTIONS, record, names)
+
+
+def _longest_readable(
+    db: sqlite3.Connection, call: Call, portable_data_hash: str
+) -> sqlite3.Row | None:
+    condition = all_of(
+        [
+            Condition("collections.portable_data_hash = ?", (portable_data_hash,)),
+            access.visible(COLLECTIONS, call.caller, call.now, call.parameters["include_trash"]),
+        ]
+    )
+    row: sqlite3.Row | None = sql.select(
+        db,
+        ("portable_data_hash", "manifest_text", "trash_at"),
+        COLLECTIONS.name,
+        condition,
+        "ORDER BY trash_at IS NULL DESC, trash_at DESC",
+        limit=1,
+    ).fetchone()
+    return row
+
+
+METHODS = (
+    Method(
+        id="collections.get",
+        http_method="GET",
+        path="collections/{uuid}",
+        run=_get,
+        description="Get a collection by its uuid, or some content by its portable data hash.",
+        parameters={"uuid": UUID, "select": SELECT, "include_trash": INCLUDE_TRASH},
+        response=COLLECTIONS.class_name,
+    ),
+    list_method(COLLECTIONS, include_trash=INCLUDE_TRASH),
+    Method(
+        id="collections.create",
+        http_method="POST",
+        path="collections",
+        run=_create,
+        description="Make a collection.",
+        parameters={"select": SELECT, "ensure_unique_name": ENSURE_UNIQUE_NAME},
+        response=COLLECTIONS.class_name,
+        takes=COLLECTIONS,
+    ),
+    Method(
+        id="collections.update",
+        http_method="PUT",
+        path="collections/{uuid}",
+        run=_update,
+        description="Change attributes of a collection.",
+        parameters={"uuid": UUID, "select": SELECT},
+        response=COLLECTIONS.class_name,
+        takes=COLLECTIONS,
+    ),
+    *trash_methods(COLLECTIONS),
+)

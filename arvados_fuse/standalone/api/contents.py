@@ -1,0 +1,225 @@
+"""What is in a project, and which projects are shared with the caller.
+
+(Arvados documentation, "API Reference", "Groups", methods "contents" and "shared".)
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import replace
+from typing import Any
+
+from arvados_fuse.standalone.api import records
+from arvados_fuse.standalone.api.errors import NotFound, Unprocessable
+from arvados_fuse.standalone.api.lists import (
+    INCLUDE_TRASH,
+    LIST_PARAMETERS,
+    answer,
+    is_counted,
+    list_records,
+    page_of,
+)
+from arvados_fuse.standalone.api.method import Call, Method, Parameter
+from arvados_fuse.standalone.api.presentation import present, usual_attributes
+from arvados_fuse.standalone.records import access, sql
+from arvados_fuse.standalone.records.codec import decoded
+from arvados_fuse.standalone.records.conditions import ALWAYS, Condition, all_of, any_of
+from arvados_fuse.standalone.records.listing import Page
+from arvados_fuse.standalone.records.model import Resource
+from arvados_fuse.standalone.records.tables import COLLECTIONS, GROUPS, USERS, resource_of_uuid
+
+__all__ = ["CONTENTS_METHODS"]
+
+Items = list[dict[str, Any]]
+
+_HELD = (GROUPS, COLLECTIONS)
+"""The kinds of objects that projects hold, in the order in which they are listed."""
+
+_TABLES_WITHOUT_ROWS = ("container_requests", "workflows")
+"""Other kinds that filters may name. This cluster runs no containers."""
+
+_INCLUDABLE = ("owner_uuid", "container_uuid", "collection_uuid")
+_NO_ROLES = Condition("groups.group_class <> 'role'")
+
+
+def _contents(call: Call) -> dict[str, Any]:
+    page = page_of(call)
+    # Where the page begins in one kind depends on how many there are of the kinds before it.
+    counted = is_counted(call) or page.offset > 0
+    items: Items = []
+    available = 0
+    with call.core.database.read() as db:
+        place = _place(db, call)
+        for resource in _HELD:
+            found, count = list_records(
+                db,
+                call,
+                resource,
+                _part(page, resource, before=available, taken=len(items)),
+                place(resource),
+                _NO_ROLES if resource is GROUPS else ALWAYS,
+                filters=_filters_for(resource, call.parameters["filters"]),
+                counted=counted,
+            )
+            items += found
+            available += count or 0
+        included = _included(db, call, items)
+    total = available if is_counted(call) else None
+    return answer("arvados#objectList", items, total, page, included=included)
+
+
+def _part(page: Page, resource: Resource, *, before: int, taken: int) -> Page:
+    """Return the part of `page` for one kind; `before` objects of other kinds precede it."""
+    select = page.select
+    if select is not None:
+        unknown = [n for n in select if not any(n in kind.by_name for kind in _HELD)]
+        if unknown:
+            raise Unprocessable(f"no attribute {unknown[0]!r} in the objects that projects hold")
+        select = tuple(
+            name for name in select if name in resource.by_name and not resource.by_name[name].large
+        )
+    return replace(
+        page, select=select, offset=max(0, page.offset - before), limit=page.limit - taken
+    )
+
+
+class _Place:
+    """Which objects of each kind the request is about."""
+
+    def __init__(self, call: Call) -> None:
+        self._uuid = call.parameters["uuid"]
+        self._recursive = call.parameters["recursive"]
+        self._no_home = call.parameters["exclude_home_project"]
+        self._caller_uuid = call.caller.user_uuid
+
+    def __call__(self, resource: Resource) -> Condition:
+        if self._uuid is None:
+            if self._no_home:
+                return Condition(f"{resource.name}.owner_uuid <> ?", (self._caller_uuid,))
+            return ALWAYS
+        if self._recursive:
+            return access.owned_below(resource, self._uuid)
+        return Condition(f"{resource.name}.owner_uuid = ?", (self._uuid,))
+
+
+def _place(db: sqlite3.Connection, call: Call) -> _Place:
+    uuid = call.parameters["uuid"]
+    if uuid is not None:
+        resource = resource_of_uuid(uuid)
+        if resource not in (GROUPS, USERS) or resource is None:
+            raise NotFound(f"Path not found: no project or user {uuid!r:.60}")
+        records.find(db, call, resource, uuid, include_trash=call.parameters["include_trash"])
+        if call.parameters["exclude_home_project"]:
+            raise Unprocessable("exclude_home_project cannot be used together with uuid")
+    return _Place(call)
+
+
+def _filters_for(resource: Resource, filters: Any) -> Any:
+    """Return the filters that concern `resource`, without the names of tables."""
+    if not isinstance(filters, list):
+        return filters
+    tables = [kind.name for kind in _HELD]
+    chosen = []
+    for one in filters:
+        name = one[0] if isinstance(one, list) and one else None
+        table, dot, rest = str(name).partition(".")
+        if not dot or table in resource.by_name:
+            chosen.append(one)
+        elif table == resource.name:
+            chosen.append([rest, *one[1:]])
+        elif table not in (*tables, *_TABLES_WITHOUT_ROWS):
+            raise Unprocessable(f"Invalid filter {one!r}: no table {table!r}")
+    return chosen
+
+
+def _included(db: sqlite3.Connection, call: Call, items: Items) -> Items:
+    """Return the owners of `items` that the caller may see, if the request wants them."""
+    wanted = call.parameters["include"] or []
+    if any(name not in _INCLUDABLE for name in wanted):
+        raise Unprocessable(f"include can be one of {', '.join(_INCLUDABLE)}")
+    if "owner_uuid" not in wanted:
+        return []
+    owners = sorted({item["owner_uuid"] for item in items if item.get("owner_uuid")})
+    found: Items = []
+    for resource in (GROUPS, USERS):
+        names = usual_attributes(resource, in_list=True)
+        condition = all_of(
+            [
+                sql.among(f"{resource.name}.uuid", owners),
+                access.visible(resource, call.caller, call.now, include_trash=False),
+            ]
+        )
+        rows = sql.select(db, resource.small_columns, resource.name, condition, "ORDER BY uuid")
+        found += [present(call, resource, decoded(resource, row), names) for row in rows]
+    return found
+
+
+def _shared(call: Call) -> dict[str, Any]:
+    page = page_of(call)
+    with call.core.database.read() as db:
+        items, available = list_records(
+            db,
+            call,
+            GROUPS,
+            page,
+            _not_in_own_tree(call),
+            filters=call.parameters["filters"],
+            counted=is_counted(call),
+        )
+        included = _included(db, call, items)
+    return answer("arvados#groupList", items, available, page, included=included)
+
+
+def _not_in_own_tree(call: Call) -> Condition:
+    """Groups at the top of what others share: what they are in is not itself a visible project."""
+    others = sql.subselect("uuid", "users", Condition("uuid <> ?", (call.caller.user_uuid,)))
+    no_projects = sql.subselect("uuid", "groups", Condition("group_class <> 'project'"))
+    conditions = [
+        Condition(f"groups.owner_uuid IN {found.sql}", found.values)
+        for found in (others, no_projects)
+    ]
+    if not call.caller.is_admin:
+        readable = sql.subselect(
+            "uuid", "groups", access.visible(GROUPS, call.caller, call.now, include_trash=False)
+        )
+        conditions.append(
+            Condition(
+                f"groups.owner_uuid <> ? AND groups.owner_uuid NOT IN {readable.sql}",
+                (call.caller.user_uuid, *readable.values),
+            )
+        )
+    return any_of(conditions)
+
+
+_INCLUDE = Parameter("array", "owner_uuid: also return the owners of the objects, in included.")
+
+CONTENTS_METHODS = (
+    Method(
+        id="groups.contents",
+        http_method="GET",
+        path="groups/contents",
+        other_path="groups/{uuid}/contents",
+        run=_contents,
+        description="List what is in a project, or in the home project of a user.",
+        parameters={
+            **LIST_PARAMETERS,
+            "include_trash": INCLUDE_TRASH,
+            "uuid": Parameter("string", "The project or user; all that is readable if absent."),
+            "recursive": Parameter("boolean", "Also list subprojects' contents.", default=False),
+            "include": _INCLUDE,
+            "exclude_home_project": Parameter(
+                "boolean", "Leave out what is in the home project of the caller.", default=False
+            ),
+        },
+        response="ObjectList",
+    ),
+    Method(
+        id="groups.shared",
+        http_method="GET",
+        path="groups/shared",
+        run=_shared,
+        description="List the groups that are shared with the caller by others.",
+        parameters={**LIST_PARAMETERS, "include_trash": INCLUDE_TRASH, "include": _INCLUDE},
+        response="GroupList",
+    ),
+)

@@ -1,0 +1,75 @@
+"""A method of the API as a value: routes, parameters and the discovery document come from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from arvados_fuse.standalone import clock
+from arvados_fuse.standalone.api.errors import Unauthorized
+from arvados_fuse.standalone.core import Core
+from arvados_fuse.standalone.records.access import Caller
+from arvados_fuse.standalone.records.model import Resource
+
+__all__ = ["Call", "Method", "Parameter"]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a method. `type` is a name from JSON schema."""
+
+    type: str
+    description: str
+    default: Any = None
+    required: bool = False
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request, ready for the method that it asks for.
+
+    parameters: values by name, of the type that the method declares; defaults are filled in
+    attributes: what the client wants a record to have
+    external: the client says that it is outside the cluster's network
+    now: the time that the whole request goes by
+    """
+
+    core: Core
+    parameters: Mapping[str, Any]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    identified: Caller | None = None
+    external: bool = False
+    now: str = field(default_factory=clock.now)
+
+    @property
+    def caller(self) -> Caller:
+        """On whose behalf this runs. Raises Unauthorized if the request had no token."""
+        if self.identified is None:
+            raise Unauthorized("Not logged in: the request has no token that is valid here")
+        return self.identified
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method of the API.
+
+    id: as in the discovery document, like "collections.get"
+    path: below /arvados/v1/, like "collections/{uuid}"
+    run: does it; the result becomes the JSON answer
+    response: name of a schema, empty for an answer without one
+    takes: the resource whose attributes the request body has
+    anonymous: no token is needed
+    other_path: a second path that means the same
+    """
+
+    id: str
+    http_method: str
+    path: str
+    run: Callable[[Call], Any]
+    description: str
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    response: str = ""
+    takes: Resource | None = None
+    anonymous: bool = False
+    other_path: str = ""

@@ -1,0 +1,102 @@
+"""Records as clients see them: the stored attributes and those that are computed on the way out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from arvados_fuse.standalone import clock, manifest_text
+from arvados_fuse.standalone.api.method import Call
+from arvados_fuse.standalone.records.filters import canonical_json
+from arvados_fuse.standalone.records.model import Resource
+from arvados_fuse.standalone.records.tables import COLLECTIONS, resource_of_uuid
+
+__all__ = ["present", "usual_attributes"]
+
+_ALWAYS = ("kind", "etag", "writable_by")
+"""Attributes that a record has even if a request selects others."""
+
+Record = Mapping[str, Any]
+
+
+def usual_attributes(resource: Resource, *, in_list: bool) -> list[str]:
+    """Return the names of the attributes that a record has unless the request selects some."""
+    return [
+        attribute.name
+        for attribute in resource.attributes
+        if attribute.shown and not attribute.selected_only and not (in_list and attribute.large)
+    ]
+
+
+def present(
+    call: Call, resource: Resource, record: Record, names: Sequence[str], *, sign: bool = True
+) -> dict[str, Any]:
+    """Return the attributes `names` of a record, and those that every record has.
+
+    `record` has at least the columns that they are made of. Unless `sign` is false, the locators
+    of a manifest are signed for the token of the caller.
+    """
+    always = [name for name in _ALWAYS if name in resource.by_name and name not in names]
+    shown: dict[str, Any] = {}
+    for name in (*names, *always):
+        computed = _COMPUTED.get(name)
+        if computed is not None:
+            shown[name] = computed(call, resource, record)
+        elif name in record:
+            shown[name] = record[name]
+    if resource is COLLECTIONS:
+        _shape_collection(call, record, shown, sign)
+    return shown
+
+
+def _shape_collection(call: Call, record: Record, shown: dict[str, Any], sign: bool) -> None:
+    if shown.get("name", "") is None:
+        shown["name"] = ""
+    in_trash = record.get("trash_at") is not None and record["trash_at"] <= call.now
+    if "manifest_text" in shown and sign and not in_trash:
+        shown["manifest_text"] = _signed(call, record)
+
+
+def _signed(call: Call, record: Record) -> str:
+    """Sign the manifest until the usual time, or until the collection goes into the trash."""
+    expiry_s = int(clock.seconds(call.now)) + call.core.signer.ttl_s
+    if record.get("trash_at") is not None:
+        expiry_s = min(expiry_s, int(clock.seconds(record["trash_at"])))
+    return manifest_text.signed(
+        record["manifest_text"], call.core.signer, call.caller.token, expiry_s
+    )
+
+
+def _etag(_call: Call, resource: Resource, record: Record) -> str:
+    large = {attribute.name for attribute in resource.columns if attribute.large}
+    content = {name: value for name, value in record.items() if name not in large}
+    return hashlib.md5(canonical_json(content).encode()).hexdigest()
+
+
+def _kind_of(uuid: str | None) -> str | None:
+    resource = resource_of_uuid(uuid)
+    return resource.kind if resource else None
+
+
+def _manages(_call: Call, _resource: Resource, _record: Record) -> bool:
+    """Whether the caller manages a record that is shown to him.
+
+    Rights come from ownership alone: whoever may see a record manages it.
+    """
+    return True
+
+
+_COMPUTED: dict[str, Callable[[Call, Resource, Record], Any]] = {
+    "kind": lambda _call, resource, _record: resource.kind,
+    "etag": _etag,
+    "can_write": _manages,
+    "can_manage": _manages,
+    "writable_by": lambda _call, _resource, record: [record.get("owner_uuid")],
+    "full_name": lambda _call, _resource, r: f"{r['first_name']} {r['last_name']}".strip(),
+    "is_invited": lambda _call, _resource, record: record["is_active"],
+    "head_kind": lambda _call, _resource, record: _kind_of(record["head_uuid"]),
+    "tail_kind": lambda _call, _resource, record: _kind_of(record["tail_uuid"]),
+    "unsigned_manifest_text": lambda _call, _resource, record: record.get("manifest_text"),
+}
+"""Attributes that are not stored, by name: they mean the same in every resource that has them."""

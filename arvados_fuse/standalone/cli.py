@@ -1,0 +1,82 @@
+"""The command ``arv-standalone``: an Arvados cluster in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from arvados_fuse.standalone import cluster
+from arvados_fuse.standalone.directory import DirectoryUnusable
+from arvados_fuse.standalone.records.database import DatabaseUnusable
+from arvados_fuse.version import __version__
+
+__all__ = ["main"]
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 1 <= port <= 65535:
+        raise ValueError
+    return port
+
+
+_port.__name__ = "port number"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="arv-standalone",
+        description="Run an Arvados cluster of one process on this machine, for this user. All of"
+        " it is in one directory. To use it: source DIR/env.sh in a shell, then any Arvados"
+        " command. It ends with Ctrl-C or SIGTERM.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("directory", metavar="DIR", type=Path, help="made if it is not there")
+    ports = "default: that of the last time, or any that is free"
+    parser.add_argument("--api-port", type=_port, metavar="PORT", help=f"of the REST API ({ports})")
+    parser.add_argument("--keep-port", type=_port, metavar="PORT", help=f"of Keep ({ports})")
+    parser.add_argument(
+        "--sample", action="store_true", help="put a sample project into a new cluster"
+    )
+    parser.add_argument(
+        "--while-used",
+        action="store_true",
+        help="end when no process holds a shared lock on DIR/users.lock (arv-mount does)",
+    )
+    parser.add_argument(
+        "--faults",
+        action="store_true",
+        help="for tests: let administrators make it misbehave by requests to /_control",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command, and return its exit code."""
+    parsed = _parser().parse_args(arguments)
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.WARNING,
+        format="%(asctime)s arv-standalone[%(process)d] %(levelname)s: %(message)s",
+    )
+    settings = cluster.Settings(
+        directory=parsed.directory.absolute(),
+        api_port=parsed.api_port,
+        keep_port=parsed.keep_port,
+        faults=parsed.faults,
+        sample=parsed.sample,
+        while_used=parsed.while_used,
+    )
+    try:
+        cluster.run(settings, lambda line: print(line, flush=True))
+    except (DirectoryUnusable, DatabaseUnusable, cluster.PortTaken) as error:
+        print(f"arv-standalone: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"arv-standalone: cannot run on {parsed.directory}: {error}", file=sys.stderr)
+        return 1
+    return 0

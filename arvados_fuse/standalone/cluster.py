@@ -1,0 +1,237 @@
+"""A running cluster: all parts put together on one directory, served until it is to end."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from arvados_fuse.standalone import clock, directory, identity, sample
+from arvados_fuse.standalone.api.server import ApiServer, operation_name
+from arvados_fuse.standalone.api.service import ApiService
+from arvados_fuse.standalone.certificate import tls_context
+from arvados_fuse.standalone.core import HOST, Core
+from arvados_fuse.standalone.faults import CONTROL_PATH, Faults
+from arvados_fuse.standalone.keep.blocks import BlockStore
+from arvados_fuse.standalone.keep.server import KeepServer
+from arvados_fuse.standalone.limits import Limits
+from arvados_fuse.standalone.records import trash
+from arvados_fuse.standalone.records.database import Database
+from arvados_fuse.standalone.signatures import BlobSigner
+
+__all__ = ["PortTaken", "Settings", "run"]
+
+logger = logging.getLogger(__name__)
+
+_SWEEP_INTERVAL_S = 60.0
+_THREADS = 8
+"""For each of API and Keep: enough that a slow query or disk leaves some free."""
+_END_TIME_LIMIT_S = 5.0
+"""How long requests may go on when the cluster is to end."""
+
+
+class PortTaken(Exception):
+    """A port that was asked for cannot be used."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to run a cluster.
+
+    api_port, keep_port: None for the ports of the last time if they are free, else any
+    faults: let tests control misbehaviour
+    sample: put the sample project into a new cluster
+    while_used: end when nobody holds the users' lock of the directory any more
+    """
+
+    directory: Path
+    api_port: int | None = None
+    keep_port: int | None = None
+    faults: bool = False
+    sample: bool = False
+    while_used: bool = False
+
+
+def run(settings: Settings, ready: Callable[[str], None]) -> None:
+    """Run a cluster until SIGTERM or SIGINT. `ready` is given the line that says it is ready.
+
+    Raises DirectoryUnusable, DatabaseUnusable, PortTaken.
+    """
+    os.umask(0o077)
+    directory.prepare(settings.directory)
+    with directory.take_lock(settings.directory):
+        directory.remove_environment(settings.directory)
+        try:
+            asyncio.run(_Cluster(settings).serve(ready))
+        finally:
+            directory.remove_environment(settings.directory)
+
+
+class _Cluster:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._limits = Limits()
+        self._database = Database(settings.directory / "cluster.sqlite")
+        self._identity = identity.establish(self._database)
+        self._signer = BlobSigner(self._identity.signing_key, self._limits.blob_signing_ttl_s)
+        self._store = BlockStore(settings.directory / "blocks")
+        self._tls = tls_context(settings.directory / "tls.pem")
+
+    async def serve(self, ready: Callable[[str], None]) -> None:
+        """Serve until told to end."""
+        end = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, end.set)
+        async with AsyncExitStack() as stack:
+            stack.callback(self._database.close)
+            api_socket = stack.enter_context(self._listen("api", self._settings.api_port))
+            keep_socket = stack.enter_context(self._listen("keep", self._settings.keep_port))
+            core = self._core(api_socket, keep_socket)
+            api_threads = stack.enter_context(ThreadPoolExecutor(_THREADS, "api"))
+            keep_threads = stack.enter_context(ThreadPoolExecutor(_THREADS, "keep"))
+            if self._settings.sample:
+                await loop.run_in_executor(api_threads, self._add_sample, core)
+            service = ApiService(core)
+            api = ApiServer(service, api_threads, self._limits.max_request_size)
+            keep = KeepServer(self._store, self._signer, self._limits, keep_threads)
+            api_app, keep_app = self._applications(service)
+            api.add_routes(api_app)
+            keep.add_routes(keep_app)
+            stack.push_async_callback((await _start(api_app, api_socket, self._tls)).cleanup)
+            stack.push_async_callback((await _start(keep_app, keep_socket, None)).cleanup)
+            sweeping = asyncio.create_task(self._sweep(api_threads))
+            stack.callback(sweeping.cancel)
+            self._announce(core, keep_socket, ready)
+            if self._settings.while_used:
+                _watch_users(self._settings.directory, lambda: loop.call_soon_threadsafe(end.set))
+            await end.wait()
+            directory.remove_environment(self._settings.directory)
+
+    def _core(self, api_socket: socket.socket, keep_socket: socket.socket) -> Core:
+        keep_port = keep_socket.getsockname()[1]
+        identity.register_keep_service(self._database, self._identity.cluster_id, HOST, keep_port)
+        return Core(
+            cluster_id=self._identity.cluster_id,
+            database=self._database,
+            signer=self._signer,
+            api_port=api_socket.getsockname()[1],
+            limits=self._limits,
+        )
+
+    def _listen(self, name: str, wanted: int | None) -> socket.socket:
+        """Listen on the port wanted, or that of the last time, or any; remember which."""
+        key = f"{name}_port"
+        with self._database.read() as db:
+            last = int(identity.get_value(db, key) or 0)
+        if wanted is not None:
+            try:
+                found = _bound(wanted)
+            except OSError as error:
+                raise PortTaken(f"cannot use port {wanted}: {error.strerror}") from error
+        else:
+            try:
+                found = _bound(last)
+            except OSError:
+                found = _bound(0)
+        port = found.getsockname()[1]
+        if port != last:
+            with self._database.write() as db:
+                identity.set_value(db, key, str(port))
+        return found
+
+    def _applications(self, service: ApiService) -> tuple[web.Application, web.Application]:
+        """Return the empty applications of API and Keep."""
+        size = self._limits.max_request_size
+        if not self._settings.faults:
+            keep_app = web.Application()
+            keep_app.router.add_route("*", f"{CONTROL_PATH}{{rest:(/.*)?}}", _not_found)
+            return web.Application(client_max_size=size), keep_app
+        faults = Faults(lambda token: (c := service.identify(token)) is not None and c.is_admin)
+        api_misbehaviour = faults.middleware("api", operation_name)
+        keep_misbehaviour = faults.middleware("keep", lambda request: f"{request.method} keep")
+        return (
+            web.Application(client_max_size=size, middlewares=[api_misbehaviour]),
+            web.Application(middlewares=[keep_misbehaviour]),
+        )
+
+    def _add_sample(self, core: Core) -> None:
+        sample.add(core, self._store, self._identity)
+
+    async def _sweep(self, threads: ThreadPoolExecutor) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                await loop.run_in_executor(threads, trash.sweep, self._database, clock.now())
+            except Exception:
+                logger.exception("cannot empty the trash; will try again")
+            await asyncio.sleep(_SWEEP_INTERVAL_S)
+
+    def _announce(
+        self, core: Core, keep_socket: socket.socket, ready: Callable[[str], None]
+    ) -> None:
+        directory.write_environment(
+            self._settings.directory,
+            {
+                "ARVADOS_API_HOST": f"{HOST}:{core.api_port}",
+                "ARVADOS_API_TOKEN": self._identity.administrator_token,
+                "ARVADOS_API_HOST_INSECURE": "1",
+            },
+        )
+        ready(
+            f"cluster {core.cluster_id} is ready: API {core.root_url},"
+            f" Keep http://{HOST}:{keep_socket.getsockname()[1]}/,"
+            f" settings in {self._settings.directory / directory.ENVIRONMENT}"
+        )
+
+
+def _bound(port: int) -> socket.socket:
+    found = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        # A port of a connection that is still closing may be used again.
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind((HOST, port))
+        # Occupied from now on, so that nobody else can take it before we serve.
+        found.listen(128)
+    except BaseException:
+        found.close()
+        raise
+    return found
+
+
+async def _start(app: web.Application, listening: socket.socket, tls: Any) -> web.AppRunner:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_END_TIME_LIMIT_S)
+    await runner.setup()
+    await web.SockSite(runner, listening, ssl_context=tls).start()
+    return runner
+
+
+async def _not_found(_request: web.Request) -> web.Response:
+    raise web.HTTPNotFound(text="Not Found\n")
+
+
+def _watch_users(place: Path, end: Callable[[], object]) -> None:
+    """Call `end` in another thread when nobody holds the users' lock any more.
+
+    The lock is then ours until this process is gone, so that who comes next waits for that
+    and starts a new cluster, instead of joining one that is about to end.
+    """
+    file = directory.open_lock(place, directory.USERS_LOCK)
+
+    def wait() -> None:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        end()
+
+    threading.Thread(target=wait, name="users", daemon=True).start()

@@ -1,0 +1,39 @@
+"""What every part of a running cluster needs to know: its identity, limits, keys and database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from arvados_fuse.standalone.limits import Limits
+from arvados_fuse.standalone.records.database import Database
+from arvados_fuse.standalone.signatures import BlobSigner
+
+__all__ = ["HOST", "Core"]
+
+HOST = "127.0.0.1"
+"""The only address that the cluster listens on."""
+
+
+@dataclass(frozen=True)
+class Core:
+    """The parts that API methods work with.
+
+    cluster_id: the five characters that every uuid of this cluster starts with
+    api_port: where the REST API answers, on HOST
+    """
+
+    cluster_id: str
+    database: Database
+    signer: BlobSigner
+    api_port: int
+    limits: Limits
+
+    @property
+    def system_user_uuid(self) -> str:
+        """The user that owns roles and permission links, and whom the root token belongs to."""
+        return f"{self.cluster_id}-tpzed-000000000000000"
+
+    @property
+    def root_url(self) -> str:
+        """Where clients find the API, with a slash at the end."""
+        return f"https://{HOST}:{self.api_port}/"

@@ -1,0 +1,131 @@
+"""The directory of a cluster: who uses it, and the files that tell others how to reach it.
+
+``lock``        held by the process that runs the cluster
+``users.lock``  held, shared, by each process that uses a cluster which ends with its users
+``env.sh``      host and token, for ``source``; there only while the cluster is ready
+``log``         what a cluster prints that somebody else has started
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shlex
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+__all__ = [
+    "DirectoryInUse",
+    "DirectoryUnusable",
+    "open_lock",
+    "prepare",
+    "read_environment",
+    "take_lock",
+    "write_file",
+]
+
+LOCK = "lock"
+USERS_LOCK = "users.lock"
+ENVIRONMENT = "env.sh"
+LOG = "log"
+
+_PATIENCE_S = 0.5
+"""How long a lock may be held by somebody who only looks whether it is free."""
+
+
+class DirectoryUnusable(Exception):
+    """A directory that cannot be used; the message says why."""
+
+
+class DirectoryInUse(DirectoryUnusable):
+    """A directory on which another cluster runs."""
+
+
+def prepare(directory: Path) -> None:
+    """Make the directory, for this user only. Raises DirectoryUnusable."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.chmod(0o700)
+    except OSError as error:
+        raise DirectoryUnusable(f"cannot use {directory}: {error.strerror}") from error
+    if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+        raise DirectoryUnusable(f"cannot use {directory}: it is not writable")
+
+
+def open_lock(directory: Path, name: str) -> BinaryIO:
+    """Open a lock file; it is not inherited by programs that are started. Raises as `prepare`."""
+    try:
+        return (directory / name).open("ab")
+    except OSError as error:
+        raise DirectoryUnusable(f"cannot use {directory}: {error.strerror}") from error
+
+
+def take_lock(directory: Path) -> BinaryIO:
+    """Take the lock of the process that runs the cluster; it lasts until the file is closed.
+
+    Raises DirectoryInUse.
+    """
+    file = open_lock(directory, LOCK)
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES) or time.monotonic() > deadline:
+                file.close()
+                raise DirectoryInUse(
+                    f"{directory} is in use: another cluster runs on it; use that one,"
+                    " stop it, or choose another directory"
+                ) from None
+        time.sleep(0.05)
+
+
+def is_locked(directory: Path) -> bool:
+    """Whether a cluster runs on the directory, or is about to."""
+    with open_lock(directory, LOCK) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file that only its owner can read, whole or not at all."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def write_environment(directory: Path, variables: dict[str, str]) -> None:
+    """Write env.sh: one export a line."""
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()]
+    write_file(directory / ENVIRONMENT, "".join(lines).encode())
+
+
+def remove_environment(directory: Path) -> None:
+    """Remove env.sh, so that nobody takes the cluster for ready."""
+    with suppress(FileNotFoundError):
+        (directory / ENVIRONMENT).unlink()
+
+
+def read_environment(directory: Path) -> dict[str, str] | None:
+    """Return the variables of env.sh; None if there is none."""
+    try:
+        text = (directory / ENVIRONMENT).read_text()
+    except FileNotFoundError:
+        return None
+    words = shlex.split(text)
+    return dict(word.split("=", 1) for word in words if "=" in word)

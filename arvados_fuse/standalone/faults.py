@@ -1,0 +1,208 @@
+"""Misbehaviour on request, for tests: slow, failing, cut and corrupt answers.
+
+One aiohttp middleware, switched on by ``--faults``, on the ports of both API and Keep. It is told
+what to do, and asked what has been requested, on a route of its own:
+
+``PUT /_control``             a JSON list of rules replaces all there are
+``DELETE /_control``          no more rules
+``GET /_control/requests``    how often each operation was requested
+``DELETE /_control/requests`` start to count again
+
+A rule is an object; everything in it may be left out::
+
+    {"route": "keep" or "api", "method": "GET", "path": regular expression,
+     "times": how often it applies, "latency_s": 0.5, "bytes_per_s": 1000000,
+     "status": 503, "cut_after_bytes": 1000, "corrupt": true}
+
+The first rule that fits a request applies to it. `latency_s` passes before anything is done;
+`bytes_per_s` limits the body in both directions; `status` is an answer without doing anything;
+`cut_after_bytes` breaks the connection after so many bytes of the answer's body; `corrupt` flips
+a bit in the middle of the answer's body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, fields
+from typing import Any, Protocol, cast
+
+from aiohttp import web
+
+from arvados_fuse.standalone.authorization import token_of_header
+
+__all__ = ["Faults", "Rule", "RuleInvalid"]
+
+CONTROL_PATH = "/_control"
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_STEP_S = 0.02
+"""A limited answer is sent in pieces, one about every so many seconds."""
+
+
+class RuleInvalid(ValueError):
+    """A rule that makes no sense."""
+
+
+class _ReadableBody(Protocol):
+    """An answer that sends its body by itself, and can be asked for it instead."""
+
+    async def read_body(self) -> bytes: ...
+
+
+@dataclass
+class Rule:
+    """How to misbehave, and when; see the module's text. `times` counts down."""
+
+    route: str | None = None
+    method: str | None = None
+    path: str | None = None
+    times: int | None = None
+    latency_s: float = 0.0
+    bytes_per_s: float | None = None
+    status: int | None = None
+    cut_after_bytes: int | None = None
+    corrupt: bool = False
+
+    def __post_init__(self) -> None:
+        if self.route not in (None, "keep", "api"):
+            raise RuleInvalid(f"route cannot be {self.route!r}")
+        if self.bytes_per_s is not None and self.bytes_per_s <= 0:
+            raise RuleInvalid("bytes_per_s has to be more than 0")
+        try:
+            re.compile(self.path or "")
+        except (re.error, TypeError) as error:
+            raise RuleInvalid(f"path is not a regular expression: {error}") from None
+
+    @classmethod
+    def parse(cls, value: Any) -> Rule:
+        """Return the rule that a JSON object describes. Raises RuleInvalid."""
+        known = {field.name for field in fields(cls)}
+        if not isinstance(value, dict) or not value.keys() <= known:
+            raise RuleInvalid(f"{value!r} is not an object with some of {sorted(known)}")
+        return cls(**value)
+
+    def fits(self, route: str, method: str, path: str) -> bool:
+        """Whether the rule still applies, and to this request."""
+        return (
+            self.times != 0
+            and self.route in (None, route)
+            and self.method in (None, method)
+            and (self.path is None or re.search(self.path, path) is not None)
+        )
+
+    @property
+    def changes_answer(self) -> bool:
+        """Whether the answer is sent in another way than usual."""
+        return self.corrupt or self.bytes_per_s is not None or self.cut_after_bytes is not None
+
+
+class Faults:
+    """The rules and the counts, shared by all ports. `may_control` says whether a token may."""
+
+    def __init__(self, may_control: Callable[[str], bool]) -> None:
+        self._may_control = may_control
+        self._rules: list[Rule] = []
+        self._counts: Counter[str] = Counter()
+
+    def middleware(self, route: str, operation: Callable[[web.BaseRequest], str]) -> Any:
+        """Return the middleware for the application `route`; `operation` names a request."""
+
+        @web.middleware
+        async def misbehave(request: web.Request, handler: _Handler) -> web.StreamResponse:
+            if request.path == CONTROL_PATH or request.path.startswith(CONTROL_PATH + "/"):
+                return await self._control(request)
+            self._counts[operation(request)] += 1
+            rule = self._take(route, request)
+            if rule is None:
+                return await handler(request)
+            return await _misbehaving(rule, request, handler)
+
+        return misbehave
+
+    def _take(self, route: str, request: web.Request) -> Rule | None:
+        for rule in self._rules:
+            if rule.fits(route, request.method, request.path):
+                if rule.times is not None:
+                    rule.times -= 1
+                return rule
+        return None
+
+    async def _control(self, request: web.Request) -> web.Response:
+        token = token_of_header(request.headers.get("Authorization", ""))
+        if not await asyncio.to_thread(self._may_control, token):
+            raise web.HTTPForbidden(text="Only administrators control faults\n")
+        if request.path == CONTROL_PATH and request.method in ("PUT", "DELETE"):
+            try:
+                self._rules = _parsed_rules(await request.read())
+            except RuleInvalid as error:
+                raise web.HTTPBadRequest(text=f"{error}\n") from None
+            return web.json_response({})
+        if request.path == f"{CONTROL_PATH}/requests" and request.method in ("GET", "DELETE"):
+            counts = dict(self._counts)
+            if request.method == "DELETE":
+                self._counts.clear()
+            return web.json_response(counts)
+        raise web.HTTPNotFound(text="No such control\n")
+
+
+def _parsed_rules(body: bytes) -> list[Rule]:
+    try:
+        values = json.loads(body or b"[]")
+    except ValueError as error:
+        raise RuleInvalid(f"not valid JSON: {error}") from None
+    if not isinstance(values, list):
+        raise RuleInvalid("the rules have to be a list")
+    return [Rule.parse(value) for value in values]
+
+
+async def _misbehaving(rule: Rule, request: web.Request, handler: _Handler) -> web.StreamResponse:
+    await asyncio.sleep(rule.latency_s)
+    if rule.bytes_per_s is not None:
+        await asyncio.sleep((request.content_length or 0) / rule.bytes_per_s)
+    if rule.status is not None:
+        return web.Response(status=rule.status, text=f"Fault injected: {rule.status}\n")
+    response = await handler(request)
+    if rule.changes_answer:
+        return await _send_changed(rule, request, response)
+    return response
+
+
+async def _send_changed(
+    rule: Rule, request: web.Request, response: web.StreamResponse
+) -> web.StreamResponse:
+    if isinstance(response, web.Response):
+        body = bytes(cast("bytes", response.body or b""))
+    else:
+        body = await cast("_ReadableBody", response).read_body()
+    if rule.corrupt and body:
+        middle = len(body) // 2
+        body = body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :]
+    changed = web.StreamResponse(status=response.status, headers=response.headers)
+    changed.content_length = len(body)
+    await changed.prepare(request)
+    await _send(changed, body[: rule.cut_after_bytes], rule.bytes_per_s)
+    if rule.cut_after_bytes is not None and rule.cut_after_bytes < len(body):
+        if request.transport is not None:
+            request.transport.close()
+        raise ConnectionResetError("cut by a fault rule")
+    await changed.write_eof()
+    return changed
+
+
+async def _send(response: web.StreamResponse, body: bytes, bytes_per_s: float | None) -> None:
+    if bytes_per_s is None:
+        await response.write(body)
+        return
+    loop = asyncio.get_running_loop()
+    step = max(1, int(bytes_per_s * _STEP_S))
+    due = loop.time()
+    for offset in range(0, len(body), step):
+        piece = body[offset : offset + step]
+        await response.write(piece)
+        due += len(piece) / bytes_per_s
+        await asyncio.sleep(due - loop.time())

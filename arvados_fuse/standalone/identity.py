@@ -1,0 +1,131 @@
+"""Who the cluster is: its id, keys, first users and tokens, made at the first start.
+
+All of it is in the database and is made in one transaction, so it is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any, NamedTuple
+
+from arvados_fuse.standalone import clock
+from arvados_fuse.standalone.randoms import base36, new_uuid
+from arvados_fuse.standalone.records import sql
+from arvados_fuse.standalone.records.codec import encoded
+from arvados_fuse.standalone.records.database import Database
+from arvados_fuse.standalone.records.model import Resource
+from arvados_fuse.standalone.records.tables import KEEP_SERVICES, TOKENS, USERS
+
+__all__ = ["Identity", "establish", "get_value", "register_keep_service", "set_value"]
+
+_SECRET_LENGTH = 50
+
+
+class Identity(NamedTuple):
+    """What makes a cluster this one.
+
+    cluster_id: five characters that all its uuids start with
+    signing_key: of block signatures
+    administrator_uuid, administrator_token: the user of whom env.sh has the token, in its v2 form
+    """
+
+    cluster_id: str
+    signing_key: bytes
+    administrator_uuid: str
+    administrator_token: str
+
+
+def establish(database: Database) -> Identity:
+    """Return the identity of the cluster; make it if the database is new."""
+    with database.write() as db:
+        cluster_id = get_value(db, "cluster_id")
+        if cluster_id is None:
+            cluster_id = _found(db)
+        token = db.execute(
+            "SELECT tokens.uuid, tokens.api_token, tokens.owner_uuid"
+            " FROM api_client_authorizations AS tokens WHERE tokens.uuid = ?",
+            (get_value(db, "administrator_token_uuid"),),
+        ).fetchone()
+        return Identity(
+            cluster_id=cluster_id,
+            signing_key=str(get_value(db, "signing_key")).encode(),
+            administrator_uuid=token["owner_uuid"],
+            administrator_token=f"v2/{token['uuid']}/{token['api_token']}",
+        )
+
+
+def get_value(db: sqlite3.Connection, key: str) -> str | None:
+    """Return a value that the cluster has noted; None if there is none."""
+    row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return None if row is None else str(row["value"])
+
+
+def set_value(db: sqlite3.Connection, key: str, value: str) -> None:
+    """Note a value."""
+    db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+
+
+def _found(db: sqlite3.Connection) -> str:
+    """Make a cluster, and return its id."""
+    # Ids of clusters that are known to the world do not start with x.
+    cluster_id = f"x{base36(4)}"
+    system_uuid = f"{cluster_id}-tpzed-000000000000000"
+    set_value(db, "cluster_id", cluster_id)
+    set_value(db, "signing_key", base36(_SECRET_LENGTH))
+    _insert(
+        db,
+        USERS,
+        system_uuid,
+        uuid=system_uuid,
+        email="root",
+        username="root",
+        first_name="root",
+        is_active=True,
+        is_admin=True,
+    )
+    administrator_uuid = new_uuid(cluster_id, USERS.infix)
+    _insert(
+        db,
+        USERS,
+        system_uuid,
+        uuid=administrator_uuid,
+        email="admin@localhost",
+        username="admin",
+        first_name="Standalone",
+        last_name="Administrator",
+        is_active=True,
+        is_admin=True,
+    )
+    root_token_uuid = f"{cluster_id}-{TOKENS.infix}-000000000000000"
+    _insert(db, TOKENS, system_uuid, uuid=root_token_uuid, api_token=base36(_SECRET_LENGTH))
+    token_uuid = new_uuid(cluster_id, TOKENS.infix)
+    _insert(db, TOKENS, administrator_uuid, uuid=token_uuid, api_token=base36(_SECRET_LENGTH))
+    set_value(db, "administrator_token_uuid", token_uuid)
+    return cluster_id
+
+
+def register_keep_service(database: Database, cluster_id: str, host: str, port: int) -> None:
+    """Note where the Keep service of the cluster is now."""
+    uuid = f"{cluster_id}-{KEEP_SERVICES.infix}-000000000000000"
+    with database.write() as db:
+        row = db.execute("SELECT service_port FROM keep_services WHERE uuid = ?", (uuid,))
+        found = row.fetchone()
+        if found is not None and found["service_port"] == port:
+            return
+        db.execute("DELETE FROM keep_services WHERE uuid = ?", (uuid,))
+        _insert(
+            db,
+            KEEP_SERVICES,
+            f"{cluster_id}-tpzed-000000000000000",
+            uuid=uuid,
+            service_host=host,
+            service_port=port,
+            service_type="disk",
+        )
+
+
+def _insert(db: sqlite3.Connection, resource: Resource, owner_uuid: str, **values: Any) -> None:
+    record = {attribute.name: attribute.default for attribute in resource.columns}
+    moment = clock.now()
+    record.update(values, owner_uuid=owner_uuid, created_at=moment, modified_at=moment)
+    sql.insert(db, resource.name, encoded(resource, record))

@@ -1,0 +1,1 @@
+"""Keep: a directory of blocks, and the HTTP service that writes and reads them."""

@@ -1,0 +1,234 @@
+"""The Keep service: writes and reads blocks over HTTP.
+
+(Arvados documentation, "Keep", and the behaviour of keepstore.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import TypeVar
+
+from aiohttp import web
+
+from arvados_fuse.standalone.authorization import token_of_header
+from arvados_fuse.standalone.keep.blocks import BlockCollision, BlockStore, Incoming
+from arvados_fuse.standalone.keep.locator import Locator, parse_locator
+from arvados_fuse.standalone.keep.response import HELD_BACK_SIZE, BlockResponse
+from arvados_fuse.standalone.limits import MAX_BLOCK_SIZE, Limits
+from arvados_fuse.standalone.manifest_text import EMPTY_HASH
+from arvados_fuse.standalone.signatures import BlobSigner, SignatureExpired, SignatureInvalid
+
+__all__ = ["KeepServer"]
+
+logger = logging.getLogger(__name__)
+
+_BATCH_SIZE = 1 << 20
+"""Bytes of an upload that go to a thread at once. At most three batches are in memory."""
+
+_CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "GET, HEAD, PUT, OPTIONS",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, X-Keep-Desired-Replicas",
+}
+
+_T = TypeVar("_T")
+
+
+class _Refused(Exception):
+    """An answer other than success."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class KeepServer:
+    """Serves the blocks of `store`. `threads` do everything that reads or writes a disk."""
+
+    def __init__(
+        self, store: BlockStore, signer: BlobSigner, limits: Limits, threads: Executor
+    ) -> None:
+        self._store = store
+        self._signer = signer
+        self._limits = limits
+        self._threads = threads
+
+    def add_routes(self, app: web.Application) -> None:
+        """Let `app` send every request here."""
+        app.router.add_route("*", "/{path:.*}", self._handle, expect_handler=self._expected)
+
+    async def _expected(self, request: web.Request) -> web.StreamResponse | None:
+        """Answer ``Expect: 100-continue``: say at once if the body is not wanted."""
+        try:
+            if request.method == "PUT":
+                _check_size(request.content_length)
+        except _Refused as refusal:
+            return _refusal(refusal)
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # What has been sent so far is not part of the answer.
+        request.writer.output_size = 0
+        return None
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        try:
+            if request.method == "OPTIONS":
+                return web.Response(headers=_CORS)
+            # Some clients make a URL of "http://host/" and "/locator".
+            locator = parse_locator(request.path.lstrip("/"))
+            if request.method == "PUT":
+                locator = parse_locator(request.path.lstrip("/")[:32])
+            if locator is None or request.method not in ("GET", "HEAD", "PUT"):
+                raise _Refused(400, "Bad Request")
+            if request.method == "PUT":
+                return await self._put(request, locator.block_hash)
+            return await self._get(request, locator)
+        except _Refused as refusal:
+            return _refusal(refusal)
+        except OSError as error:
+            if isinstance(error, ConnectionError):
+                raise
+            logger.error("%s %s failed: %s", request.method, request.path[1:33], error)
+            return _refusal(_Refused(500, f"Disk error: {error.strerror}"))
+
+    async def _in_thread(self, function: Callable[..., _T], *arguments: object) -> _T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, function, *arguments)
+
+    # Reading
+
+    async def _get(self, request: web.Request, locator: Locator) -> web.StreamResponse:
+        wants_body = request.method == "GET"
+        if wants_body and locator.size is None and locator.block_hash != EMPTY_HASH:
+            raise _Refused(405, "Method not allowed: the locator has no size")
+        self._check_signature(locator, token_of_header(request.headers.get("Authorization", "")))
+        response = await self._in_thread(self._opened, locator, wants_body)
+        response.headers["Vary"] = "X-Keep-Signature"
+        response.content_type = "application/octet-stream"
+        return response
+
+    def _check_signature(self, locator: Locator, token: str) -> None:
+        if locator.is_remote:
+            raise _Refused(400, "Unknown remote cluster in the locator")
+        if not token:
+            raise _Refused(401, "No token in the request")
+        try:
+            self._signer.verify(locator.text, token, time.time())
+        except SignatureInvalid as error:
+            raise _Refused(400, f"Bad signature: {error}") from None
+        except SignatureExpired as error:
+            raise _Refused(401, f"Expired signature: {error}") from None
+
+    def _opened(self, locator: Locator, wants_body: bool) -> web.StreamResponse:
+        """Return the answer to a GET or HEAD of an existing block.
+
+        What is small, or not sent at all, is checked here; the rest while it is being sent.
+        """
+        block_hash = locator.block_hash
+        try:
+            file = self._store.path(block_hash).open("rb")
+        except FileNotFoundError:
+            raise _Refused(404, "Not Found") from None
+        try:
+            size = file.seek(0, 2)
+            is_verified = self._store.is_verified(block_hash, file.fileno())
+            fits = locator.size in (None, size)
+            if not is_verified and (size <= HELD_BACK_SIZE or not wants_body or not fits):
+                is_verified = self._store.verify(block_hash, file.fileno())
+                if not is_verified:
+                    logger.error("block %s fails its checksum", block_hash)
+                    raise _Refused(502, "The stored data fails its checksum")
+            if not fits:
+                raise _Refused(400, f"The block has another size than {locator.size}")
+            if wants_body and size > HELD_BACK_SIZE:
+                return BlockResponse(
+                    file,
+                    size,
+                    None if is_verified else lambda fd: self._store.verify(block_hash, fd),
+                    self._threads,
+                )
+            file.seek(0)
+            content = file.read() if wants_body else b""
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+        return web.Response(body=content, headers={"Content-Length": str(size)})
+
+    # Writing
+
+    async def _put(self, request: web.Request, block_hash: str) -> web.StreamResponse:
+        _check_size(request.content_length)
+        classes = self._storage_classes(request.headers.get("X-Keep-Storage-Classes", ""))
+        block = await self._in_thread(self._store.begin)
+        try:
+            last_pieces = await self._receive(request, block)
+            await self._in_thread(self._finish, block, last_pieces, block_hash)
+        finally:
+            await self._in_thread(block.abandon)
+        locator = f"{block_hash}+{block.size}"
+        token = token_of_header(request.headers.get("Authorization", ""))
+        if token:
+            expiry_s = int(time.time()) + self._signer.ttl_s
+            locator += self._signer.hint(block_hash, token, expiry_s)
+        return web.Response(
+            text=locator + "\n",
+            headers={
+                "X-Keep-Replicas-Stored": str(self._limits.default_replication),
+                "X-Keep-Storage-Classes-Confirmed": ", ".join(f"{name}=1" for name in classes),
+            },
+        )
+
+    def _storage_classes(self, header: str) -> list[str]:
+        """Return those of the storage classes asked for that this service has."""
+        only = self._limits.storage_class
+        wanted = [name.strip() for name in header.split(",") if name.strip()] or [only]
+        if only not in wanted:
+            raise _Refused(507, "No volume for any of the storage classes")
+        return [only]
+
+    async def _receive(self, request: web.Request, block: Incoming) -> list[bytes]:
+        """Write the body to `block`, one batch in a thread while the next one arrives.
+
+        Returns the pieces that are left to be written.
+        """
+        pieces: list[bytes] = []
+        batch_size = size = 0
+        writing: asyncio.Future[None] | None = None
+        loop = asyncio.get_running_loop()
+        try:
+            async for piece in request.content.iter_any():
+                pieces.append(piece)
+                batch_size += len(piece)
+                size += len(piece)
+                _check_size(size)
+                if batch_size >= _BATCH_SIZE:
+                    if writing is not None:
+                        await writing
+                    writing = loop.run_in_executor(self._threads, block.write, pieces)
+                    pieces, batch_size = [], 0
+        finally:
+            if writing is not None:
+                await writing
+        return pieces
+
+    def _finish(self, block: Incoming, last_pieces: list[bytes], block_hash: str) -> None:
+        block.write(last_pieces)
+        if block.block_hash != block_hash:
+            raise _Refused(400, "The checksum of the body is not the one in the request")
+        try:
+            self._store.keep(block)
+        except BlockCollision as error:
+            raise _Refused(500, str(error)) from None
+
+
+def _check_size(size: int | None) -> None:
+    if size is not None and size > MAX_BLOCK_SIZE:
+        raise _Refused(413, f"A block cannot be larger than {MAX_BLOCK_SIZE} bytes")
+
+
+def _refusal(refusal: _Refused) -> web.Response:
+    return web.Response(status=refusal.status, text=f"{refusal}\n")

@@ -1,0 +1,184 @@
+"""What the API server does with the text of a manifest: check, strip, sign, count.
+
+Manifests can have a million files and tens of megabytes. So each function makes few passes, and
+the loop over tokens is inside the `re` module; Python code runs once per stream, per locator, or
+for the few tokens that are out of the ordinary. (Arvados documentation, "Manifest format".)
+
+This module is written apart from the driver's own parser on purpose: the two check each other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from arvados_fuse.standalone.signatures import BlobSigner
+
+__all__ = [
+    "EMPTY_HASH",
+    "Contents",
+    "ManifestInvalid",
+    "check_grammar",
+    "contents",
+    "locators",
+    "portable_data_hash",
+    "signed",
+    "without_signatures",
+]
+
+EMPTY_HASH = hashlib.md5(b"").hexdigest()
+
+# One character of a name: anything but controls, space, slash and backslash; or an escape.
+# \056 (.) and \057 (/) are left out: they can change the structure, so `_name_is_valid` looks.
+_CHARACTER = r"(?:[^\x00-\x20/\\]|\\(?!05[67])[0-3][0-7]{2})"
+_NAME = rf"(?!\.{{1,2}}(?:[/ ]|$)){_CHARACTER}+"
+_STREAM = re.compile(rf"\.(?:/{_NAME})*")
+_LOCATOR = re.compile(r" [0-9a-f]{32}\+[0-9]+(?:\+[A-Z][A-Za-z0-9@_-]*)*(?![^ ])")
+_FILE_TOKEN = re.compile(rf" [0-9]+:[0-9]+:{_NAME}(?:/{_NAME})*(?![^ ])")
+_FILE_TOKEN_HEAD = re.compile(r"[0-9]+:[0-9]+:")
+_FIRST_FILE_TOKEN = re.compile(r" [0-9]+:")
+_PLACEHOLDERS = ("0:0:\\056", "0:0:.")
+
+_ESCAPE = re.compile(r"\\([0-7]{3})")
+_RAW_NAME = re.compile(r"(?:[^\x00-\x20\\]|\\[0-3][0-7]{2})*")
+
+# Locators inside a valid manifest. A file token cannot look like one: it has a colon after digits.
+_LOCATOR_PARTS = re.compile(r" ([0-9a-f]{32})(\+[0-9]+)((?:\+[^ \n]*)?)(?=[ \n])")
+_SIGNATURE_HINT = re.compile(r"\+A[^+]*")
+_FILE_PARTS = re.compile(r" [0-9]+:([0-9]+):([^ ]+)")
+
+
+class ManifestInvalid(ValueError):
+    """A text that is not a manifest; the message names the line and the token."""
+
+
+class Contents(NamedTuple):
+    """What a manifest holds.
+
+    names: every path of a file and every stream, one a line, spaces unescaped, for searching
+    """
+
+    file_count: int
+    size_total: int
+    names: str
+
+
+def check_grammar(text: str) -> None:
+    """Raise ManifestInvalid unless `text` follows the grammar of manifests.
+
+    As with a real cluster, it is not checked that segments lie inside their stream's blocks, nor
+    that no path is both a file and a directory.
+    """
+    if not text:
+        return
+    if not text.endswith("\n"):
+        raise ManifestInvalid("Manifest invalid: the last line does not end with a newline")
+    for number, line in enumerate(text[:-1].split("\n"), start=1):
+        problem = _line_problem(line)
+        if problem:
+            raise ManifestInvalid(f"Manifest invalid on line {number}: {problem}")
+
+
+def _line_problem(line: str) -> str | None:
+    stream, _, rest = line.partition(" ")
+    if not _STREAM.fullmatch(stream) and not _stream_is_valid(stream):
+        return f"invalid stream name {_shown(stream)}"
+    rest = " " + rest
+    first_file = _FIRST_FILE_TOKEN.search(rest)
+    boundary = first_file.start() if first_file else len(rest)
+    # What the substitution leaves over is not a locator: for a valid line, nothing.
+    bad_locators = _LOCATOR.sub("", rest[:boundary])
+    if bad_locators:
+        return f"invalid locator {_shown(bad_locators.split(' ')[1])}"
+    if boundary == 0:
+        return f"no block locator in stream {_shown(stream)}"
+    if first_file is None:
+        return f"no file token in stream {_shown(stream)}"
+    for token in _FILE_TOKEN.sub("", rest[boundary:]).split(" ")[1:]:
+        if not _file_token_is_valid(token):
+            return f"invalid file token {_shown(token)}"
+    return None
+
+
+def _stream_is_valid(stream: str) -> bool:
+    """Decide on a stream name with escapes that can change its structure."""
+    return stream.startswith("./") and _name_is_valid(stream[2:])
+
+
+def _file_token_is_valid(token: str) -> bool:
+    """Decide on a file token with escapes that can change its structure."""
+    head = _FILE_TOKEN_HEAD.match(token)
+    if head is None:
+        return False
+    return token in _PLACEHOLDERS or _name_is_valid(token[head.end() :])
+
+
+def _name_is_valid(path: str) -> bool:
+    if not _RAW_NAME.fullmatch(path):
+        return False
+    plain = _ESCAPE.sub(lambda escape: chr(int(escape[1], 8)), path)
+    return all(name not in ("", ".", "..") for name in plain.split("/"))
+
+
+def _shown(token: str) -> str:
+    # A signature is as good as a key to the block: it does not go into messages.
+    token = _SIGNATURE_HINT.sub("+A...", token)
+    return repr(token if len(token) <= 200 else token[:200] + "...")
+
+
+def locators(text: str) -> set[str]:
+    """Return the distinct locators of a valid manifest, with their hints."""
+    return {"".join(parts) for parts in _LOCATOR_PARTS.findall(text)}
+
+
+def without_signatures(text: str) -> str:
+    """Return a valid manifest without permission signatures; other hints stay."""
+    if "+A" not in text:
+        return text
+    return _LOCATOR_PARTS.sub(
+        lambda part: f" {part[1]}{part[2]}{_SIGNATURE_HINT.sub('', part[3])}", text
+    )
+
+
+def portable_data_hash(text: str) -> str:
+    """Return md5 and length of a valid manifest with locators reduced to hash and size."""
+    stripped = _LOCATOR_PARTS.sub(r" \1\2", text).encode()
+    return f"{hashlib.md5(stripped).hexdigest()}+{len(stripped)}"
+
+
+def signed(text: str, signer: BlobSigner, token: str, expiry_s: int) -> str:
+    """Return a valid, unsigned manifest with each locator signed for `token` until `expiry_s`."""
+    hints: dict[str, str] = {}
+
+    def with_hint(part: re.Match[str]) -> str:
+        block_hash = part[1]
+        hint = hints.get(block_hash)
+        if hint is None:
+            hint = hints[block_hash] = signer.hint(block_hash, token, expiry_s)
+        return part[0] + hint
+
+    return _LOCATOR_PARTS.sub(with_hint, text)
+
+
+def contents(text: str) -> Contents:
+    """Count the files of a valid manifest and list their names."""
+    size_total = 0
+    paths: set[str] = set()
+    streams: dict[str, None] = {}
+    names: dict[str, None] = {}
+    for line in text.split("\n")[:-1]:
+        stream, _, rest = line.partition(" ")
+        streams[stream[2:]] = None
+        tokens = _FILE_PARTS.findall(rest)
+        for size, name in tokens:
+            size_total += int(size)
+            names[name] = None
+        paths.update(f"{stream}/{name}" for _, name in tokens)
+    for placeholder in (".", "\\056"):
+        if names.pop(placeholder, placeholder) is None:
+            paths = {path for path in paths if not path.endswith("/" + placeholder)}
+    streams.pop("", None)
+    listed = "".join(f"{name}\n" for name in (*names, *streams)).replace("\\040", " ")
+    return Contents(file_count=len(paths), size_total=size_total, names=listed)

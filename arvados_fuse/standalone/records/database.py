@@ -1,0 +1,106 @@
+"""SQLite: a connection for each thread, transactions that write one after the other.
+
+Write-ahead log with ``synchronous=FULL``: a transaction that has returned is on disk. Readers
+see the state of the moment when their transaction began, and never wait for a writer.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from arvados_fuse.standalone.records import sqlfunctions
+from arvados_fuse.standalone.records.tables import RESOURCES
+
+__all__ = ["Database", "DatabaseUnusable"]
+
+LAYOUT_VERSION = 1
+"""Number of the layout of the tables; a database with another number is not touched."""
+
+_META = "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)"
+
+
+class DatabaseUnusable(Exception):
+    """The database cannot be opened, or was made by another version of this program."""
+
+
+class Database:
+    """The database of one cluster. Its methods may be called from any thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._local = threading.local()
+        self._writing = threading.Lock()
+        self._opened: list[sqlite3.Connection] = []
+        try:
+            self._make_tables()
+        except sqlite3.Error as error:
+            raise DatabaseUnusable(f"cannot use the database {path}: {error}") from error
+
+    def close(self) -> None:
+        """Close the connections of all threads; none of them may use the database any more."""
+        for connection in self._opened:
+            connection.close()
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """Run a block in a transaction that only reads."""
+        connection = self._connection()
+        connection.execute("BEGIN")
+        try:
+            yield connection
+        finally:
+            connection.execute("ROLLBACK")
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """Run a block in a transaction that writes. One runs at a time, in the whole process.
+
+        Committed, and on disk, when the block ends; undone if it raises.
+        """
+        connection = self._connection()
+        with self._writing:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = self._connect()
+            self._opened.append(connection)
+        return connection
+
+    def _connect(self) -> sqlite3.Connection:
+        # Each thread uses its own; only close() comes from another thread.
+        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        # After a large manifest the log would stay that large for ever.
+        connection.execute("PRAGMA journal_size_limit = 16777216")
+        sqlfunctions.register(connection)
+        return connection
+
+    def _make_tables(self) -> None:
+        with closing(self._connect()) as connection:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version not in (0, LAYOUT_VERSION):
+                raise DatabaseUnusable(
+                    f"the database {self._path} has layout {version}, this program needs layout"
+                    f" {LAYOUT_VERSION}: use the version that made it, or another directory"
+                )
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(_META)
+            for resource in RESOURCES:
+                for statement in resource.ddl:
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {LAYOUT_VERSION}")
+            connection.execute("COMMIT")
