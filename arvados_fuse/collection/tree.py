@@ -160,6 +160,16 @@ class Tree:
 
     root: TreeDirectory
 
+    def footprint(self) -> int:
+        """Bytes of memory that all directories hold now: the sum of theirs."""
+        total = 0
+        waiting = [self.root]
+        while waiting:
+            directory = waiting.pop()
+            total += directory.footprint()
+            waiting += directory.subdirectories.values()
+        return total
+
     @classmethod
     def from_manifest(cls, text: str) -> "Tree":
         """The tree that a manifest describes; "" is the empty tree.

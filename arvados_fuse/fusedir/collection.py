@@ -80,8 +80,8 @@ class TreeBacked(Directory):
     def footprint(self) -> int:
         """Bytes of memory that the loaded content takes."""
         size = DIRECTORY_FOOTPRINT
-        if self.node is not None:
-            size += self.node.footprint()
+        if self.node is not None and self.node.loaded:
+            size += self.node.files().footprint
         if isinstance(self._file_inodes, array):
             size += sys.getsizeof(self._file_inodes)
         if self._subdirectory_inodes is not None:
@@ -257,10 +257,14 @@ class CollectionSubdirectory(TreeBacked):
 
 
 class _Fetched(NamedTuple):
-    """What a refresh brings: the record, and the tree if it is not the one that we have."""
+    """What a refresh brings: the record, and the tree if it is not the one that we have.
+
+    tree_bytes: memory that the tree takes while none of its files are parsed
+    """
 
     item: Item
     tree: Tree | None
+    tree_bytes: int
 
 
 class CollectionDirectory(TreeBacked):
@@ -272,6 +276,7 @@ class CollectionDirectory(TreeBacked):
 
     ident: uuid or portable data hash
     _portable_data_hash: of the content that is loaded; "" while none is
+    _tree_bytes: memory that the loaded tree takes without parsed files, of all its directories
     _signed_until: clock time up to which the block signatures in the manifest are used. Half of
         their lifetime (Arvados documentation, discovery document: `blobSignatureTtl`), so that a
         file opened just before has the other half to be read.
@@ -282,6 +287,7 @@ class CollectionDirectory(TreeBacked):
         "_modified_ns",
         "_portable_data_hash",
         "_signed_until",
+        "_tree_bytes",
         "ident",
     )
 
@@ -292,8 +298,10 @@ class CollectionDirectory(TreeBacked):
         self.ident = ident
         self._modified_ns = around.started_ns
         self._portable_data_hash = ""
+        self._tree_bytes = 0
         self._content_until = 0.0
         self._signed_until = 0.0
+        self._tree_bytes = 0
 
     @property
     def collection(self) -> CollectionDirectory:
@@ -319,6 +327,10 @@ class CollectionDirectory(TreeBacked):
         """For how many seconds after `now` the entries may be trusted."""
         return max(0.0, self._content_until - now)
 
+    def footprint(self) -> int:
+        """Bytes of memory that the loaded content takes, the tree's directories included."""
+        return super().footprint() + self._tree_bytes
+
     def invalidate(self) -> None:
         """Distrust record, content and signatures: the next use asks for all of them again."""
         super().invalidate()
@@ -332,9 +344,10 @@ class CollectionDirectory(TreeBacked):
         if self._portable_data_hash and self.around.clock() < self._signed_until:
             item = self.around.cluster.collection_state(self.ident)
             if item.portable_data_hash == self._portable_data_hash:
-                return _Fetched(item, None)
+                return _Fetched(item, None, 0)
         content = self.around.cluster.collection(self.ident)
-        return _Fetched(content.item, Tree.from_manifest(content.manifest_text))
+        tree = Tree.from_manifest(content.manifest_text)
+        return _Fetched(content.item, tree, tree.footprint())
 
     def landed(self, fetched: _Fetched) -> None:
         """Take over the record, and the tree if there is a new one."""
@@ -342,6 +355,7 @@ class CollectionDirectory(TreeBacked):
         if fetched.tree is not None:
             self._signed_until = now + self.around.cluster.signature_ttl_s / 2
             self._portable_data_hash = fetched.item.portable_data_hash
+            self._tree_bytes = fetched.tree_bytes
             self.move_to(fetched.tree.root)
         # Asking again by hash could only bring new signatures.
         trusted_until = self._signed_until if self.immutable else now + self.around.refresh_time_s
@@ -365,4 +379,5 @@ class CollectionDirectory(TreeBacked):
         self.node = self._subdirectory_inodes = self._file_inodes = None
         self._odd = {}
         self._portable_data_hash = ""
+        self._tree_bytes = 0
         self._content_until = 0.0
