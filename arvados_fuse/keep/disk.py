@@ -37,7 +37,7 @@ _BLOCK_FILE = re.compile(r"([0-9a-f]{32})\.keepcacheblock", re.ASCII)
 _LEFTOVER = re.compile(r"[0-9a-f]{32}\.[0-9a-f]+\.filling|tmp.*\.keepcacheblock", re.ASCII)
 
 _LEFTOVER_AGE_S = 60.0
-"""The SDK locks its temporary files a moment after it made them; leave it the time."""
+"""A draft is locked a moment after it was made; leave its writer the time."""
 
 _SCAN_INTERVAL_S = 60.0
 """How long the count of idle files may miss what other processes do to the directory."""
@@ -353,5 +353,5 @@ def _remove_leftovers(directory: Path) -> None:
         if _LEFTOVER.fullmatch(entry.name):
             with contextlib.suppress(FileNotFoundError):  # renamed or deleted just now
                 age_s = time.time() - entry.stat(follow_symlinks=False).st_mtime
-                if age_s > _LEFTOVER_AGE_S or entry.name.endswith(".filling"):
+                if age_s > _LEFTOVER_AGE_S:
                     _delete_unused(Path(entry.path))

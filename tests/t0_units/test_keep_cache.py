@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -266,6 +267,24 @@ def test_the_last_byte_is_held_back_until_the_block_is_verified(
         assert bytes(last.result(20)) == BLOCK[-1:]
 
 
+def test_a_reader_who_needs_little_does_not_wait_for_one_who_needs_more(
+    cache: BlockCache, source: ScriptedSource
+) -> None:
+    steps = Steps(deliver(BLOCK, 0, PAGE), deliver(BLOCK, PAGE, len(BLOCK)), finish)
+    block = cache.get(source.store(BLOCK, steps))
+    with ThreadPoolExecutor(2) as pool:
+        little = pool.submit(block.read, 0, PAGE, NOBODY)
+        assert is_waiting(little)
+        much = pool.submit(block.read, 0, 3 * PAGE, NOBODY)
+        assert is_waiting(much)
+        steps.next()
+        assert bytes(little.result(20)) == BLOCK[:PAGE]
+        assert is_waiting(much)
+        steps.next()
+        assert bytes(much.result(20)) == BLOCK[: 3 * PAGE]
+        steps.next()
+
+
 def test_a_good_second_try_does_no_harm_to_who_saw_the_same_bytes(
     cache: BlockCache, source: ScriptedSource
 ) -> None:
@@ -435,6 +454,41 @@ def test_close_ends_waits_and_transfers(cache: BlockCache, source: ScriptedSourc
     assert len(aborted) == 1
     with pytest.raises(ClusterUnreachable):
         cache.get(source.store(b"another"))
+
+
+def test_close_ends_the_check_of_a_copy_on_disk_and_keeps_the_copy(tmp_path: Path) -> None:
+    """Nothing is known against it."""
+
+    class SlowCopy:
+        view = memoryview(BLOCK)
+        ends: ClassVar[list[str]] = []
+
+        def verify(self, progress: Callable[[int], None]) -> None:
+            checking.set()
+            assert closed.wait(20)
+            progress(PAGE)
+
+        def release(self) -> None:
+            self.ends.append("released")
+
+    class SlowDisk(RamStorage):
+        def find(self, block_hash: str, size: int) -> SlowCopy:  # type: ignore[override]
+            return SlowCopy()
+
+    checking, closed = threading.Event(), threading.Event()
+    source = ScriptedSource()
+    disk = Shelf(SlowDisk(), limit=1 << 20, slots=9)
+    cache = BlockCache(source, Shelf(RamStorage(), limit=1 << 20, slots=9), disk, metrics=Metrics())
+    block = cache.get(source.store(BLOCK))
+    assert checking.wait(20)
+    with ThreadPoolExecutor(1) as pool:
+        closing = pool.submit(cache.close, 20.0)
+        with pytest.raises(ClusterUnreachable):
+            read(block)
+        closed.set()
+        closing.result(20)
+    assert SlowCopy.ends == ["released"]
+    assert not source.gets
 
 
 def test_close_does_not_wait_longer_than_it_is_told(source: ScriptedSource) -> None:

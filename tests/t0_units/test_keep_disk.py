@@ -178,6 +178,21 @@ def test_a_file_that_shrinks_while_it_is_checked_is_no_crash(tmp_path: Path) -> 
         copy.verify(ignore)
 
 
+def test_a_file_that_is_deleted_while_it_is_opened_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would take up space that nobody sees."""
+    path = lay_down(tmp_path, CONTENT)
+
+    def delete_first(descriptor: int, operation: int) -> None:
+        path.unlink(missing_ok=True)
+        fcntl_flock(descriptor, operation)
+
+    fcntl_flock = fcntl.flock
+    monkeypatch.setattr(fcntl, "flock", delete_first)
+    assert DiskStorage(str(tmp_path)).find(HASH, len(CONTENT)) is None
+
+
 def test_what_progress_raises_leaves_the_copy_with_the_caller(tmp_path: Path) -> None:
     path = lay_down(tmp_path, CONTENT)
     copy = DiskStorage(str(tmp_path)).find(HASH, len(CONTENT))
@@ -223,6 +238,15 @@ def test_idle_blocks_are_counted_and_the_oldest_is_dropped_first(tmp_path: Path)
     assert (tmp_path / "notes.txt").exists()
 
 
+def test_a_look_at_the_directory_does_not_take_open_blocks_for_idle(
+    storage: DiskStorage,
+) -> None:
+    space = store(storage)
+    assert storage.idle_size() == 0
+    space.release()
+    assert storage.idle_size() == footprint(len(CONTENT))
+
+
 def test_open_blocks_are_not_idle_and_released_ones_are(tmp_path: Path) -> None:
     lay_down(tmp_path, CONTENT)
     storage = DiskStorage(str(tmp_path))
@@ -263,14 +287,15 @@ def test_drafts_of_dead_writers_are_removed_and_those_in_use_are_not(tmp_path: P
     ours = subdirectory / ("abc" + "0" * 29 + ".0123456789abcdef.filling")
     in_use = subdirectory / ("abc" + "1" * 29 + ".0123456789abcdef.filling")
     of_the_sdk = subdirectory / "tmpabcdefgh.keepcacheblock"
-    young_of_the_sdk = subdirectory / "tmpijklmnop.keepcacheblock"
-    for path in (ours, in_use, of_the_sdk, young_of_the_sdk):
+    for path in (ours, in_use, of_the_sdk):
         path.write_bytes(b"partial")
-    os.utime(of_the_sdk, (1, 1))
+        os.utime(path, (1, 1))
+    just_made = subdirectory / ("abc" + "2" * 29 + ".0123456789abcdef.filling")
+    just_made.write_bytes(b"")
     with in_use.open("rb") as writer:
         fcntl.flock(writer, fcntl.LOCK_SH)
         DiskStorage(str(tmp_path)).idle_size()
-        assert set(subdirectory.iterdir()) == {in_use, young_of_the_sdk}
+        assert set(subdirectory.iterdir()) == {in_use, just_made}
 
 
 # -- a disk that says no

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -166,6 +167,7 @@ def test_threads_that_need_the_list_together_cause_one_request() -> None:
 
     def ask() -> list[dict[str, Any]]:
         asked.append(1)
+        time.sleep(0.05)  # the others come meanwhile
         return [record(1)]
 
     services = ServiceList(ask)

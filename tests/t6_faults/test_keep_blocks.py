@@ -295,7 +295,9 @@ def test_drafts_of_a_killed_process_are_removed(
 ) -> None:
     subdirectory = tmp_path / "012"
     subdirectory.mkdir()
-    (subdirectory / ("012" + "0" * 29 + ".0123456789abcdef.filling")).write_bytes(b"half a block")
+    draft = subdirectory / ("012" + "0" * 29 + ".0123456789abcdef.filling")
+    draft.write_bytes(b"half a block")
+    os.utime(draft, (1, 1))
     cache = on_disk(client, tmp_path, metrics)
     read(cache.get(keep.store(BLOCK)))
     wait_until(lambda: not cache.filling)

@@ -21,6 +21,7 @@ from arvados_fuse.errors import (
     FileSystemError,
     TimedOut,
 )
+from arvados_fuse.keep import connections
 from arvados_fuse.keep.client import KeepClient
 from arvados_fuse.keep.services import ServiceList
 from arvados_fuse.metrics import Metrics
@@ -181,6 +182,19 @@ def test_a_connection_that_the_server_closed_costs_no_try(keep: FakeKeep) -> Non
     for _ in range(2):
         assert Sink().fetch(client, locator) == BLOCK
     assert (len(keep.requests), keep.connections) == (2, 2)
+    client.close()
+
+
+def test_a_connection_that_was_long_unused_is_not_tried(
+    keep: FakeKeep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A NAT may have forgotten it without telling us, and the request would wait for nothing."""
+    client = impatient_client(keep)
+    locator = keep.store(BLOCK)
+    Sink().fetch(client, locator)
+    monkeypatch.setattr(connections, "_IDLE_LIMIT_S", -1.0)
+    Sink().fetch(client, locator)
+    assert keep.connections == 2
     client.close()
 
 
