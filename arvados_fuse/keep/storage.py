@@ -74,12 +74,13 @@ def allocate(size: int) -> memoryview:
     """Writable memory for one block. Raises OSError when there is none.
 
     Private anonymous memory of its own: it goes back to the system when the last slice is dropped,
-    and huge pages save most of the page faults of a large block.
+    and huge pages save most of the page faults of a large block. The first bytes lie in small
+    pages: a reader may wait for them, and to clear a huge page takes up to some milliseconds.
     """
     memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if size >= _HUGE_PAGE:
+    if size > _HUGE_PAGE:
         with contextlib.suppress(OSError):  # a kernel without huge pages
-            memory.madvise(mmap.MADV_HUGEPAGE)
+            memory.madvise(mmap.MADV_HUGEPAGE, _HUGE_PAGE, size - _HUGE_PAGE)
     return memoryview(memory)
 
 

@@ -21,8 +21,8 @@ _FIRST_SLICE = 4096
 at the start of a block does not wait for the rest."""
 
 _SLICE = 1 << 20
-"""Bytes of a later slice at most; less when less has arrived. Measured: 64 KiB takes a tenth longer
-for a block, and more than 1 MiB gains little and delays readers."""
+"""Bytes of a later slice at most; less when less has arrived. Measured: with 64 KiB a block takes a
+tenth longer, and 8 MiB gain no more than 3 %."""
 
 
 class SpeedLimit(NamedTuple):
