@@ -1,0 +1,160 @@
+"""The directory, the certificate and the identity of a standalone cluster."""
+
+import os
+import sqlite3
+import ssl
+import stat
+
+import pytest
+
+from arvados_fuse.standalone import clock, directory, identity
+from arvados_fuse.standalone.certificate import tls_context
+from arvados_fuse.standalone.directory import DirectoryInUse, DirectoryUnusable
+from arvados_fuse.standalone.records.database import Database, DatabaseUnusable
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_directory_is_private(tmp_path):
+    place = tmp_path / "deep" / "cluster"
+    directory.prepare(place)
+    assert mode(place) == 0o700
+    place.chmod(0o755)
+    directory.prepare(place)
+    assert mode(place) == 0o700
+
+
+def test_directory_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DirectoryUnusable, match=r"Not a directory|File exists"):
+        directory.prepare(tmp_path / "file" / "cluster")
+
+
+def test_only_one_cluster_has_the_lock(tmp_path):
+    assert not directory.is_locked(tmp_path)
+    with directory.take_lock(tmp_path):
+        assert directory.is_locked(tmp_path)
+        with pytest.raises(DirectoryInUse, match="in use"):
+            directory.take_lock(tmp_path)
+    assert not directory.is_locked(tmp_path)
+    directory.take_lock(tmp_path).close()
+
+
+def test_environment_is_private_and_reads_back(tmp_path):
+    variables = {"ARVADOS_API_HOST": "127.0.0.1:1", "ODD": 'it\'s $HOME; "x"'}
+    directory.write_environment(tmp_path, variables)
+    assert mode(tmp_path / "env.sh") == 0o600
+    assert directory.read_environment(tmp_path) == variables
+    assert (tmp_path / "env.sh").read_text().splitlines()[0] == (
+        "export ARVADOS_API_HOST=127.0.0.1:1"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["env.sh"]
+    directory.remove_environment(tmp_path)
+    directory.remove_environment(tmp_path)
+    assert directory.read_environment(tmp_path) is None
+
+
+def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    directory.write_file(path, b"old")
+
+    def fail(descriptor):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        directory.write_file(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_certificate_is_made_once_and_is_for_this_machine(tmp_path):
+    path = tmp_path / "tls.pem"
+    tls_context(path)
+    content = path.read_bytes()
+    assert mode(path) == 0o600
+    tls_context(path)
+    assert path.read_bytes() == content
+    client = ssl.create_default_context(cafile=str(path))
+    (trusted,) = client.get_ca_certs()
+    assert set(trusted["subjectAltName"]) == {("IP Address", "127.0.0.1"), ("DNS", "localhost")}
+
+
+def test_certificate_that_cannot_be_read_is_made_anew(tmp_path):
+    path = tmp_path / "tls.pem"
+    path.write_bytes(b"nonsense")
+    tls_context(path)
+    assert path.read_bytes().startswith(b"-----BEGIN PRIVATE KEY")
+
+
+def test_identity_is_made_once(tmp_path):
+    path = tmp_path / "cluster.sqlite"
+    first, second = Database(path), Database(path)
+    assert identity.establish(first) == identity.establish(second) == identity.establish(first)
+    first.close()
+    second.close()
+
+
+def test_two_clusters_differ(tmp_path):
+    databases = [Database(tmp_path / name) for name in "ab"]
+    one, other = map(identity.establish, databases)
+    assert one.signing_key != other.signing_key
+    assert one.administrator_token != other.administrator_token
+    for database in databases:
+        database.close()
+
+
+def test_file_that_is_no_database_is_named(tmp_path):
+    path = tmp_path / "cluster.sqlite"
+    path.write_bytes(b"nonsense" * 1000)
+    with pytest.raises(DatabaseUnusable, match=r"cluster\.sqlite"):
+        Database(path)
+    assert path.read_bytes().startswith(b"nonsense")
+
+
+def test_database_of_another_version_is_not_touched(tmp_path):
+    path = tmp_path / "cluster.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(DatabaseUnusable, match="layout 99"):
+        Database(path)
+
+
+def test_transaction_is_all_or_nothing(tmp_path):
+    database = Database(tmp_path / "cluster.sqlite")
+
+    def fail_half_way():
+        with database.write() as db:
+            identity.set_value(db, "key", "value")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail_half_way()
+    with database.read() as db:
+        assert identity.get_value(db, "key") is None
+    database.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2024-05-06T07:08:09Z", "2024-05-06T07:08:09.000000000Z"),
+        ("2024-05-06T07:08:09.123456789Z", "2024-05-06T07:08:09.123456000Z"),
+        ("2024-05-06T07:08:09+02:00", "2024-05-06T05:08:09.000000000Z"),
+        ("2024-05-06 07:08:09", "2024-05-06T07:08:09.000000000Z"),
+        ("2024-05-06", "2024-05-06T00:00:00.000000000Z"),
+        ("0001-01-01", "0001-01-01T00:00:00.000000000Z"),
+    ],
+)
+def test_timestamps_have_one_form(text, expected):
+    assert clock.timestamp(text) == expected
+    assert len(clock.now()) == len(expected)
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "2024-13-01", "0001-01-01T00:00:00+10:00"])
+def test_texts_that_are_no_timestamps(text):
+    with pytest.raises(ValueError):
+        clock.timestamp(text)
