@@ -10,7 +10,6 @@ Source of the calls and fields: Arvados documentation, "API Reference".
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import logging
 import re
@@ -20,6 +19,7 @@ import urllib.parse
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import arvados.api
+import arvados.util
 import ciso8601
 import googleapiclient.errors
 import httplib2
@@ -45,6 +45,9 @@ log = logging.getLogger(__name__)
 
 PAGE_SIZE = 1000
 """Records in one list request; the server's own maximum (`API.MaxItemsPerResponse`)."""
+
+CONNECT_TIME_LIMIT_S = 20.0
+"""How long the API host may take to accept the first connection."""
 
 REQUEST_TIME_LIMIT_S = 300
 """Longest silence of the API server in one request, as in the official client."""
@@ -136,7 +139,7 @@ class ArvadosCluster:
         self._retries = retries
         self._metrics = metrics
         self._idle: list[Any] = []
-        _check_reachable(host)
+        _check_reachable(host, insecure)
         discovery = self._call(lambda client: client._rootDesc)  # no public name for it
         self.signature_ttl_s: float = _signature_ttl_s(discovery)
         self.slash_substitution: str | None = self._slash_substitution()
@@ -272,22 +275,27 @@ class ArvadosCluster:
             raise _not_an_api_server(self._host, error) from error
 
 
-def _check_reachable(host: str) -> None:
+def _check_reachable(host: str, insecure: bool) -> None:
     """Fail at once where the client library would try for minutes."""
+    name, _, port = host.partition(":")
+    trust = ssl.create_default_context(cafile=arvados.util.ca_certs_path())
+    if insecure:
+        trust.check_hostname = False
+        trust.verify_mode = ssl.CERT_NONE
     try:
-        parts = urllib.parse.urlsplit(f"//{host}")
-        address = (parts.hostname, parts.port or 443)
-        if not parts.hostname:
-            raise ValueError
+        with (
+            socket.create_connection((name, int(port or 443)), timeout=CONNECT_TIME_LIMIT_S) as tcp,
+            trust.wrap_socket(tcp, server_hostname=name),
+        ):
+            pass
+    except ssl.SSLError as error:
+        raise _translated(error, host, "") from None
     except ValueError:
         raise ClusterUnreachable(
             f"ARVADOS_API_HOST is {host!r}, which is not a host name or HOST:PORT."
         ) from None
-    try:
-        with contextlib.closing(socket.create_connection(address, timeout=20)):
-            pass
-    except (OSError, UnicodeError) as error:  # a name that DNS cannot express is a UnicodeError
-        reason = getattr(error, "strerror", None) or str(error)
+    except OSError as error:
+        reason = error.strerror or str(error)
         raise ClusterUnreachable(f"Cannot reach the Arvados API host {host}: {reason}.") from None
 
 

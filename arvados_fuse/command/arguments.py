@@ -70,6 +70,8 @@ def parse(arguments: Sequence[str]) -> Settings:
     mode, target = found.mode or (Mode.ALL, "")
     if found.standalone_dir is not None and not found.standalone:
         parser.error("--standalone-dir is only of use with --standalone")
+    if found.command == []:
+        parser.error("--exec needs a command")
     command = found.command or ()
     if command and found.foreground:
         parser.error("--exec runs in the foreground already: leave out --foreground")

@@ -38,13 +38,7 @@ def configured() -> Access:
 
     Raises CommandError if there are none. (Arvados documentation, "Getting an API token".)
     """
-    try:
-        settings = arvados.config.settings()
-    except ValueError:
-        raise CommandError(
-            "The file settings.conf (~/.config/arvados/settings.conf) has a line that is not"
-            " NAME=VALUE."
-        ) from None
+    settings = arvados.config.settings()
     missing = [n for n in ("ARVADOS_API_HOST", "ARVADOS_API_TOKEN") if not settings.get(n)]
     if missing:
         raise CommandError(

@@ -30,8 +30,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(settings: arguments.Settings) -> int:
-    # Imported late: --help and wrong arguments need not wait for the client library.
-    from arvados_fuse.command import mount  # noqa: PLC0415
+    try:
+        # Imported late: --help and wrong arguments need not wait for the client library.
+        from arvados_fuse.command import mount  # noqa: PLC0415
+    except ValueError:
+        # The library reads the settings when it is imported.
+        raise CommandError(
+            "The file settings.conf (~/.config/arvados/settings.conf) has a line that is not"
+            " NAME=VALUE."
+        ) from None
 
     if settings.foreground:
         return mount.serve(settings, lambda: None)

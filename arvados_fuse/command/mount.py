@@ -10,11 +10,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import arvados.util
 import llfuse
 
 from arvados_fuse.api import ArvadosCluster
 from arvados_fuse.command import clusters, mountpoint
 from arvados_fuse.command.arguments import Mode, Settings
+from arvados_fuse.command.ending import end_on_signals
 from arvados_fuse.command.problem import CommandError
 from arvados_fuse.errors import FileSystemError, NoSuchEntry
 from arvados_fuse.fresh import SingleFlight
@@ -103,12 +105,18 @@ def serve(settings: Settings, ready: Callable[[], None]) -> int:
         metrics=metrics,
     )
     _mount(settings, operations, access.host)
+
+    def stop_waiting() -> None:
+        client.close()
+        blocks.close()
+
+    ended = end_on_signals(settings.mount_dir, stop_waiting)
     kernel.start()
     log.info("Mounted %s on %s.", access.host, settings.mount_dir)
     ready()
     _serve_until_unmounted(kernel)
-    client.close()
-    blocks.close()
+    ended.set()
+    stop_waiting()
     return 0
 
 
@@ -173,6 +181,7 @@ def _block_cache(
         insecure=access.insecure,
         retries=settings.retries,
         metrics=metrics,
+        ca_file=arvados.util.ca_certs_path(),
     )
     if settings.ram_cache:
         return client, BlockCache.in_ram(
@@ -239,7 +248,7 @@ def _why_not_mounted(settings: Settings) -> str:
 
 
 def _serve_until_unmounted(kernel: Kernel) -> None:
-    """Answer the kernel until the end, and unmount if it was a signal that ended it."""
+    """Answer the kernel until the file system is unmounted."""
     try:
         llfuse.main(workers=WORKERS)
     except BaseException:
@@ -260,10 +269,14 @@ def _start_logging(settings: Settings) -> None:
             raise CommandError(
                 f"Cannot write to the log file {settings.logfile}: {error.strerror}."
             ) from None
-    elif settings.foreground or settings.command or not os.path.exists("/dev/log"):
+    elif settings.foreground or settings.command:
         handler = logging.StreamHandler()
-    else:
+    elif os.path.exists("/dev/log"):
         handler = logging.handlers.SysLogHandler("/dev/log")
+    else:
+        # Standard error is there only until the mount works; success is told by the exit code.
+        handler = logging.StreamHandler()
+        handler.setLevel(logging.WARNING)
     handler.setFormatter(
         logging.Formatter("%(asctime)s arv-mount[%(process)d] %(levelname)s: %(message)s")
     )

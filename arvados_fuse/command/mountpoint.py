@@ -8,12 +8,10 @@ import os
 import re
 import subprocess
 import threading
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 from arvados_fuse.command.problem import CommandError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 __all__ = ["Mounted", "mounted_at", "prepare", "unmount"]
 
@@ -22,28 +20,36 @@ log = logging.getLogger(__name__)
 ANSWER_TIME_LIMIT_S = 5.0
 """How long a mounted file system may take to show that it is alive."""
 
+LINKS_MAX = 40
+"""How many symbolic links are followed, one after the other; as many as Linux follows."""
+
 
 class Mounted(NamedTuple):
-    """A file system that is mounted: its type, such as "fuse" or "ext4", and its source."""
+    """A file system that is mounted.
+
+    kind: its type, such as "fuse" or "ext4"
+    source: what is mounted, as the mount table has it
+    device: its device number, as st_dev has it
+    """
 
     kind: str
     source: str
+    device: int
 
 
 def prepare(directory: Path) -> None:
-    """See to it that `directory` can be mounted on; clear a dead mount away.
+    """See to it that `directory` can be mounted on; clear dead mounts away.
 
     Raises CommandError if it cannot.
     """
-    mounted = mounted_at(directory)
-    if mounted is not None:
+    while (mounted := mounted_at(directory)) is not None:
         if not _is_dead(directory):
             raise CommandError(
                 f"{directory} is already a mount point ({mounted.source}, {mounted.kind}). If it"
                 f" is not needed: fusermount -u {directory}"
             )
-        log.warning("Cleared the dead mount of %s on %s.", mounted.source, directory)
         unmount(directory)
+        log.warning("Cleared the dead mount of %s on %s.", mounted.source, directory)
     try:
         with os.scandir(directory) as entries:
             occupied = next(entries, None)
@@ -70,13 +76,15 @@ def mounted_at(directory: Path) -> Mounted | None:
     Reads the kernel's list and does not touch the mount, which may hang.
     """
     found = None
+    place = _without_links(directory)
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mountinfo:
         for line in mountinfo:
             # 36 35 98:0 /root /mount/point rw shared:1 - type source options: proc(5)
             before, _, after = line.partition(" - ")
-            if _unescape(before.split(" ")[4]) == str(directory):
+            _, _, device, _, mounted_on, *_ = before.split(" ")
+            if _unescape(mounted_on) == place:
                 kind, source, *_ = after.split(" ")
-                found = Mounted(kind, _unescape(source))
+                found = Mounted(kind, _unescape(source), os.makedev(*map(int, device.split(":"))))
     return found
 
 
@@ -85,9 +93,16 @@ def unmount(directory: Path) -> None:
 
     Raises CommandError if that cannot be done.
     """
-    done = subprocess.run(
-        ["fusermount", "-u", "-z", str(directory)], capture_output=True, text=True, check=False
-    )
+    place = _without_links(directory)
+    try:
+        done = subprocess.run(
+            ["fusermount", "-u", "-z", place], capture_output=True, text=True, check=False
+        )
+    except OSError as error:
+        raise CommandError(
+            f"Cannot unmount {directory}: the program fusermount cannot be run"
+            f" ({error.strerror}). It comes with FUSE."
+        ) from None
     if done.returncode != 0 and mounted_at(directory) is not None:
         raise CommandError(f"Cannot unmount {directory}: {done.stderr.strip()}")
 
@@ -107,6 +122,19 @@ def _is_dead(directory: Path) -> bool:
     asker.start()
     asker.join(ANSWER_TIME_LIMIT_S)
     return answers == [errno.ENOTCONN]
+
+
+def _without_links(directory: Path) -> str:
+    """Return where `directory` really is. Does not touch what is mounted there."""
+    place = directory
+    for _ in range(LINKS_MAX):
+        place = Path(os.path.realpath(place.parent), place.name)
+        try:
+            # Of a mount point the kernel itself answers that it is no link.
+            place = place.parent / os.readlink(place)
+        except OSError:
+            break
+    return str(place)
 
 
 def _unescape(field: str) -> str:

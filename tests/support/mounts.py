@@ -1,0 +1,132 @@
+"""Real mounts for tests: `arv-mount` in a process of its own, never in the test's.
+
+A test that hangs on a mount cannot be interrupted; so whatever happens, `close` aborts the FUSE
+connection, which makes every waiting system call return.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+ARV_MOUNT = Path(sys.executable).with_name("arv-mount")
+
+START_TIME_LIMIT_S = 30
+END_TIME_LIMIT_S = 20
+
+# A log line at one of these levels fails the test, unless the test expects it.
+_TROUBLE = re.compile(r" (WARNING|ERROR|CRITICAL): |Traceback")
+
+
+class RunningMount:
+    """`arv-mount --foreground` on `directory`, with `arguments` after it.
+
+    env: the whole environment of the process
+    expected_log: regular expressions of log lines that are no trouble
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *arguments: str,
+        env: dict[str, str],
+        command: Path = ARV_MOUNT,
+    ) -> None:
+        self.directory = directory
+        self.expected_log: list[str] = []
+        self.log_path = directory.with_name(directory.name + ".log")
+        directory.mkdir(exist_ok=True)
+        with self.log_path.open("wb") as log:
+            self.process = subprocess.Popen(
+                [command, "--foreground", *arguments, directory],
+                env=env,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._wait_until_mounted()
+
+    def __enter__(self) -> RunningMount:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close(check_log=exc_info[0] is None)
+
+    def __truediv__(self, path: str) -> Path:
+        return self.directory / path
+
+    @property
+    def log(self) -> str:
+        """What the process has printed so far."""
+        return self.log_path.read_text(errors="replace")
+
+    def _wait_until_mounted(self) -> None:
+        deadline = time.monotonic() + START_TIME_LIMIT_S
+        while not is_alive(self.directory):
+            if self.process.poll() is not None:
+                raise AssertionError(f"arv-mount ended with {self.process.returncode}:\n{self.log}")
+            if time.monotonic() > deadline:
+                self.process.kill()
+                raise AssertionError(f"arv-mount did not mount in time:\n{self.log}")
+            time.sleep(0.02)
+        self._connection = os.minor(os.stat(self.directory).st_dev)
+
+    def rss(self) -> int:
+        """Resident memory of the process, in bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
+
+    def unmount(self) -> int:
+        """Unmount as a user does, and return the exit code of the process."""
+        subprocess.run(["fusermount", "-u", self.directory], check=True)
+        return self.process.wait(END_TIME_LIMIT_S)
+
+    def kill(self) -> None:
+        """Kill the process as a crash would. The mount point stays "not connected"."""
+        self.process.kill()
+        self.process.wait(END_TIME_LIMIT_S)
+
+    def close(self, check_log: bool = True) -> None:
+        """End the mount, whatever its state, and look at what it logged."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(END_TIME_LIMIT_S)
+            except subprocess.TimeoutExpired:
+                self._abort()
+                raise AssertionError(f"arv-mount did not end:\n{self.log}") from None
+        if is_mounted(self.directory):
+            subprocess.run(["fusermount", "-u", "-z", self.directory], check=True)
+        if check_log:
+            assert not self.trouble(), f"unexpected log lines: {self.trouble()}"
+
+    def trouble(self) -> list[str]:
+        """Log lines that no test has said it expects."""
+        lines = [line for line in self.log.splitlines() if _TROUBLE.search(line)]
+        return [x for x in lines if not any(re.search(e, x) for e in self.expected_log)]
+
+    def _abort(self) -> None:
+        with suppress(OSError):
+            Path(f"/sys/fs/fuse/connections/{self._connection}/abort").write_text("1")
+        self.process.kill()
+        self.process.wait(END_TIME_LIMIT_S)
+
+
+def is_alive(directory: Path) -> bool:
+    """Whether a FUSE file system is mounted on `directory`, and answers."""
+    try:
+        return is_mounted(directory) and bool(os.statvfs(directory))
+    except OSError:
+        return False
+
+
+def is_mounted(directory: Path) -> bool:
+    """Whether a FUSE file system is mounted on `directory`, alive or dead."""
+    mounts = Path("/proc/mounts").read_text()
+    return f" {str(directory).replace(' ', chr(92) + '040')} fuse" in mounts

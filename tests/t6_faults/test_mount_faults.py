@@ -1,0 +1,180 @@
+"""Real mounts on a cluster that misbehaves: slow, corrupted, cut, killed."""
+
+import hashlib
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.support.cluster import RunningCluster
+from tests.support.collections import BLOCK, block_hash, create, pseudo_random
+from tests.support.mounts import RunningMount
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    with RunningCluster(tmp_path_factory.mktemp("cluster")) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def no_faults(cluster):
+    yield
+    cluster.set_faults([])
+
+
+@pytest.fixture
+def env(cluster, tmp_path):
+    return {**os.environ, **cluster.env, "HOME": str(tmp_path / "home")}
+
+
+@pytest.fixture
+def mounted(cluster, env, tmp_path):
+    """Mount a new collection of the files given; return the mount."""
+    mounts = []
+
+    def start(files, *arguments):
+        record = create(cluster.api(), f"faults {os.urandom(4).hex()}", files)
+        directory = tmp_path / f"mnt{len(mounts)}"
+        running = RunningMount(directory, "--collection", record["uuid"], *arguments, env=env)
+        mounts.append(running)
+        return running
+
+    yield start
+    for running in mounts:
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def large():
+    """One full block of data."""
+    return pseudo_random(BLOCK)
+
+
+def test_eight_readers_of_one_cold_block_cause_one_get(cluster, mounted, large):
+    running = mounted({"large": large})
+    cluster.request_counts(reset=True)
+    descriptor = os.open(running / "large", os.O_RDONLY)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            offsets = range(0, BLOCK, BLOCK // 8)
+            pieces = pool.map(lambda offset: os.pread(descriptor, 4096, offset), offsets)
+            for offset, piece in zip(offsets, pieces, strict=True):
+                assert piece == large[offset : offset + 4096]
+    finally:
+        os.close(descriptor)
+    assert cluster.request_counts()["GET keep"] == 1
+
+
+def test_first_bytes_arrive_while_the_rest_is_still_coming(cluster, mounted, large):
+    running = mounted({"large": large})
+    cluster.set_faults([{"route": "keep", "method": "GET", "bytes_per_s": 16 << 20}])
+    with open(running / "large", "rb", buffering=0) as file:
+        started = time.monotonic()
+        assert file.read(4096) == large[:4096]
+        first = time.monotonic() - started
+        os.lseek(file.fileno(), BLOCK - 4096, os.SEEK_SET)
+        assert file.read(4096) == large[-4096:]
+        last = time.monotonic() - started
+    # 64 MiB at 16 MiB/s take 4 s. A ratio, so that a slow machine does not matter.
+    assert first < last / 3
+
+
+@pytest.mark.parametrize("cache", ["--disk-cache", "--ram-cache"])
+def test_block_corrupted_on_the_cluster_is_never_served_whole(cluster, mounted, cache):
+    content = pseudo_random(5 << 20, seed=hash(cache))
+    running = mounted({"file": content}, cache, "--retries", "0")
+    running.expected_log.append("Cannot read .*file")
+    running.expected_log.append("(checksum|corrupt|Corrupt)")
+    path = cluster.block_path(block_hash(content))
+    stored = bytearray(path.read_bytes())
+    stored[1 << 20] ^= 1
+    path.write_bytes(stored)
+    with pytest.raises(OSError, match="Input/output error"):
+        (running / "file").read_bytes()
+    path.write_bytes(content)
+    assert (running / "file").read_bytes() == content
+
+
+def test_block_corrupted_in_the_cache_is_fetched_again(cluster, env, tmp_path):
+    content = pseudo_random(5 << 20, seed=7)
+    record = create(cluster.api(), "cached badly", {"file": content})
+    cache = tmp_path / "cache"
+    arguments = ["--collection", record["uuid"], "--disk-cache-dir", str(cache)]
+    with RunningMount(tmp_path / "mnt", *arguments, env=env) as running:
+        assert (running / "file").read_bytes() == content
+    (cached,) = cache.rglob("*.keepcacheblock")
+    damaged = bytearray(cached.read_bytes())
+    damaged[12345] ^= 1
+    cached.write_bytes(damaged)
+    cluster.request_counts(reset=True)
+    with RunningMount(tmp_path / "mnt", *arguments, env=env) as again:
+        again.expected_log.append("another checksum than its name: deleted")
+        assert (again / "file").read_bytes() == content
+    assert cluster.request_counts()["GET keep"] == 1
+    assert cached.read_bytes() == content
+
+
+def test_cache_serves_after_a_restart_without_a_get(cluster, env, tmp_path):
+    content = pseudo_random(3 << 20, seed=8)
+    record = create(cluster.api(), "cached", {"file": content})
+    arguments = ["--collection", record["uuid"], "--disk-cache-dir", str(tmp_path / "cache")]
+    for expected in (1, 0):
+        cluster.request_counts(reset=True)
+        with RunningMount(tmp_path / "mnt", *arguments, env=env) as running:
+            assert (running / "file").read_bytes() == content
+        assert cluster.request_counts().get("GET keep", 0) == expected
+
+
+def test_cut_connection_is_tried_again(cluster, mounted):
+    content = pseudo_random(3 << 20, seed=9)
+    running = mounted({"file": content})
+    cluster.set_faults([{"route": "keep", "method": "GET", "cut_after_bytes": 1 << 20, "times": 2}])
+    assert (running / "file").read_bytes() == content
+
+
+def test_passing_server_errors_are_tried_again(cluster, mounted):
+    content = pseudo_random(1 << 20, seed=10)
+    running = mounted({"file": content})
+    cluster.set_faults([{"route": "keep", "method": "GET", "status": 503, "times": 2}])
+    assert (running / "file").read_bytes() == content
+
+
+def test_slow_block_delays_only_who_needs_it(cluster, mounted):
+    slow, quick = pseudo_random(2 << 20, seed=11), pseudo_random(1 << 20, seed=12)
+    running = mounted({"slow/file": slow, "quick/file": quick})
+    assert (running / "quick/file").read_bytes() == quick
+    cluster.set_faults([{"route": "keep", "method": "GET", "latency_s": 3}])
+    result = []
+    reader = threading.Thread(target=lambda: result.append((running / "slow/file").read_bytes()))
+    reader.start()
+    while not cluster.request_counts().get("GET keep"):
+        time.sleep(0.01)
+    os.stat(running / "slow")
+    os.listdir(running / "quick")
+    (running / "slow/file").stat()
+    assert reader.is_alive()
+    reader.join(30)
+    assert hashlib.md5(result[0]).digest() == hashlib.md5(slow).digest()
+
+
+def test_lost_block_is_eio_with_a_clear_line(cluster, mounted):
+    content = pseudo_random(1 << 20, seed=13)
+    running = mounted({"file": content, "other": b"fine"}, "--retries", "0")
+    cluster.block_path(block_hash(content + b"fine")).unlink(missing_ok=True)
+    cluster.block_path(block_hash(content)).unlink(missing_ok=True)
+    running.expected_log.append("Cannot read .*: ")
+    with pytest.raises(OSError, match="Input/output error"):
+        (running / "file").read_bytes()
+    assert "token" not in running.log
+    assert "+A" not in running.log
+
+
+def test_mount_survives_a_restart_of_the_cluster(cluster, mounted):
+    files = {f"f{n}": pseudo_random(100_000, seed=100 + n) for n in range(2)}
+    running = mounted(files)
+    assert (running / "f0").read_bytes() == files["f0"]
+    cluster.restart()
+    assert (running / "f1").read_bytes() == files["f1"]
