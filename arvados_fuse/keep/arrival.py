@@ -134,6 +134,13 @@ class Arrival:
                 self._wanted = math.inf
                 self._changed.notify_all()
 
+    def moved(self, _: int) -> None:
+        """Work goes on, though no bytes can be served yet. Raises the error if it was given up."""
+        with self._changed:
+            if self._error is not None:
+                raise type(self._error)(str(self._error)) from self._error
+            self._moved_at = time.monotonic()
+
     def restart(self) -> None:
         """The bytes that arrived are void: serve no more of them, and remember what they were.
 
