@@ -187,10 +187,11 @@ async def _send_changed(
     await changed.prepare(request)
     await _send(changed, body[: rule.cut_after_bytes], rule.bytes_per_s)
     if rule.cut_after_bytes is not None and rule.cut_after_bytes < len(body):
+        changed.force_close()
         if request.transport is not None:
             request.transport.close()
-        raise ConnectionResetError("cut by a fault rule")
-    await changed.write_eof()
+    else:
+        await changed.write_eof()
     return changed
 
 

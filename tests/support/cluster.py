@@ -22,16 +22,17 @@ END_TIME_LIMIT_S = 20
 
 
 class RunningCluster:
-    """A cluster on `directory`, with ``--faults`` and `arguments`. Use it as a context manager.
+    """A cluster on `directory`, started with `arguments`. Use it as a context manager.
 
+    faults: whether `set_faults` and `request_counts` work
     env: what its users need in their environment
     dir: its directory
     """
 
-    def __init__(self, directory: Path, *arguments: str) -> None:
+    def __init__(self, directory: Path, *arguments: str, faults: bool = True) -> None:
         self.dir = directory
         self.env: dict[str, str] = {}
-        self._arguments = arguments
+        self._arguments = (*arguments, *(["--faults"] if faults else []))
         self._process: subprocess.Popen[str] | None = None
         self._log = directory.with_name(directory.name + ".cluster.log")
         self._insecure = ssl.create_default_context()
@@ -63,7 +64,7 @@ class RunningCluster:
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "arvados_fuse.standalone"),
-                    *(str(self.dir), "--faults", *self._arguments),
+                    *(str(self.dir), *self._arguments),
                 ],
                 cwd=ROOT,
                 stdout=subprocess.PIPE,
@@ -123,7 +124,7 @@ class RunningCluster:
         body: Any = None,
         headers: dict[str, str] | None = None,
     ) -> tuple[int, Any]:
-        """Send one request to the API as it is written here; return status and JSON."""
+        """Send one request to the API as it is written here; return status and JSON, or text."""
         request = urllib.request.Request(
             f"https://{self.env['ARVADOS_API_HOST']}{path}",
             method=method,
@@ -139,7 +140,8 @@ class RunningCluster:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             with error:
-                return error.code, json.load(error)
+                is_json = error.headers.get_content_type() == "application/json"
+                return error.code, json.load(error) if is_json else error.read().decode()
 
     def set_faults(self, rules: Sequence[dict[str, Any]]) -> None:
         """Misbehave by these rules, and no others; see arvados_fuse.standalone.faults."""

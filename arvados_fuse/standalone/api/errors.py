@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = [
     "ApiError",
     "BadRequest",
+    "ClientGone",
     "Forbidden",
     "MethodNotAllowed",
     "NotFound",
@@ -58,6 +59,12 @@ class TooLarge(ApiError):
     """A request body over the limit."""
 
     status = 413
+
+
+class ClientGone(ApiError):
+    """A connection that broke before the request was complete; nobody reads this answer."""
+
+    status = 499
 
 
 class Unprocessable(ApiError):

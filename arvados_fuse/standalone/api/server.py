@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from aiohttp import web
 
 from arvados_fuse.standalone.api import routes
-from arvados_fuse.standalone.api.errors import ApiError, TooLarge
+from arvados_fuse.standalone.api.errors import ApiError, ClientGone, TooLarge
 from arvados_fuse.standalone.api.service import ApiService, Request, effective_method, error_reply
 
 __all__ = ["ApiServer", "operation_name"]
@@ -46,6 +46,8 @@ class ApiServer:
                 body = await request.read()
             except web.HTTPRequestEntityTooLarge:
                 reply = error_reply(too_large, request_id)
+            except (ConnectionError, web.RequestPayloadError):
+                reply = error_reply(ClientGone("The client has gone"), request_id)
             else:
                 parts = Request(
                     request.method,

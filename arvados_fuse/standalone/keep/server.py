@@ -88,9 +88,9 @@ class KeepServer:
             return await self._get(request, locator)
         except _Refused as refusal:
             return _refusal(refusal)
+        except (ConnectionError, web.RequestPayloadError):
+            return _refusal(_Refused(499, "The client has gone"))
         except OSError as error:
-            if isinstance(error, ConnectionError):
-                raise
             logger.error("%s %s failed: %s", request.method, request.path[1:33], error)
             return _refusal(_Refused(500, f"Disk error: {error.strerror}"))
 

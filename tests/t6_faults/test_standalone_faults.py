@@ -1,0 +1,178 @@
+"""The standalone cluster misbehaves as it is told to, and counts what is asked of it."""
+
+import hashlib
+import http.client
+import time
+import urllib.error
+
+import pytest
+
+from tests.support.cluster import RunningCluster
+from tests.support.keep_client import KeepClient
+
+CONTENT = bytes(range(256)) * 1000
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    with RunningCluster(tmp_path_factory.mktemp("cluster")) as running:
+        yield running
+        assert "ERROR" not in running.log
+
+
+@pytest.fixture
+def keep(cluster):
+    yield KeepClient(cluster)
+    cluster.set_faults([])
+
+
+@pytest.fixture
+def locator(keep):
+    return keep.put(CONTENT)
+
+
+CUT = (http.client.IncompleteRead, http.client.RemoteDisconnected, ConnectionError)
+
+
+def seconds(function):
+    before = time.monotonic()
+    function()
+    return time.monotonic() - before
+
+
+def test_status_instead_of_doing_anything(cluster, keep):
+    block_hash = hashlib.md5(b"never stored").hexdigest()
+    cluster.set_faults([{"route": "keep", "method": "PUT", "status": 503}])
+    assert keep.request("PUT", f"/{block_hash}", b"never stored")[0] == 503
+    assert not cluster.block_path(block_hash).exists()
+
+
+def test_rule_applies_so_many_times(cluster, keep, locator):
+    cluster.set_faults([{"route": "keep", "status": 500, "times": 2}])
+    assert [keep.get(locator)[0] for _ in range(3)] == [500, 500, 200]
+
+
+def test_first_rule_that_fits_applies(cluster, keep, locator):
+    cluster.set_faults(
+        [
+            {"method": "GET", "status": 500, "times": 1},
+            {"path": locator[:32], "status": 502},
+            {"route": "api", "status": 503},
+        ]
+    )
+    assert [keep.get(locator)[0] for _ in range(2)] == [500, 502]
+    assert keep.get("0" * 32 + "+1")[0] == 400
+
+
+def test_rules_for_the_api_leave_keep_alone(cluster, keep, locator):
+    cluster.set_faults([{"route": "api", "path": "users", "status": 500}])
+    assert cluster.request("GET", "/arvados/v1/users/current")[0] == 500
+    assert cluster.request("GET", "/arvados/v1/groups")[0] == 200
+    assert keep.get(locator)[0] == 200
+
+
+def test_latency(cluster, keep, locator):
+    cluster.set_faults([{"route": "keep", "latency_s": 0.2}])
+    assert seconds(lambda: keep.get(locator)) >= 0.2
+
+
+def test_bandwidth_in_both_directions(cluster, keep, locator):
+    cluster.set_faults([{"route": "keep", "bytes_per_s": len(CONTENT) * 5}])
+    assert seconds(lambda: keep.get(locator)) >= 0.15
+    assert seconds(lambda: keep.put(CONTENT)) >= 0.2
+    assert keep.get(locator)[2] == CONTENT
+
+
+@pytest.mark.parametrize("size", [0, 1, 100_000])
+def test_cut(cluster, keep, locator, size):
+    cluster.set_faults([{"route": "keep", "cut_after_bytes": size}])
+    with pytest.raises(CUT) as caught:
+        keep.get(locator)
+    if isinstance(caught.value, http.client.IncompleteRead):
+        assert CONTENT.startswith(caught.value.partial)
+        assert len(caught.value.partial) <= size
+
+
+def test_answer_of_a_put_can_be_lost_after_it_was_done(cluster, keep):
+    cluster.set_faults([{"route": "keep", "method": "PUT", "cut_after_bytes": 0}])
+    content = b"stored all the same"
+    with pytest.raises(CUT):
+        keep.put(content)
+    assert cluster.block_path(hashlib.md5(content).hexdigest()).read_bytes() == content
+
+
+def test_answers_of_the_api_can_be_cut(cluster, keep):
+    cluster.set_faults([{"route": "api", "path": "config", "cut_after_bytes": 10}])
+    with pytest.raises((*CUT, urllib.error.URLError, ValueError)):
+        cluster.request("GET", "/arvados/v1/config")
+
+
+def test_corruption_flips_one_bit(cluster, keep, locator):
+    cluster.set_faults([{"route": "keep", "corrupt": True}])
+    body = keep.get(locator)[2]
+    flipped = [a ^ b for a, b in zip(CONTENT, body, strict=True) if a != b]
+    assert flipped == [1]
+
+
+def test_large_blocks_are_bent_too(cluster, keep):
+    content = CONTENT * 20
+    locator = keep.put(content)
+    cluster.set_faults([{"corrupt": True, "route": "keep"}])
+    assert keep.get(locator)[2] != content
+
+
+def test_delete_ends_all_rules(cluster, keep, locator):
+    cluster.set_faults([{"route": "keep", "status": 500}])
+    assert cluster.request("DELETE", "/_control")[0] == 200
+    assert keep.get(locator)[0] == 200
+
+
+def test_requests_are_counted_by_operation(cluster, keep, locator):
+    cluster.request_counts(reset=True)
+    keep.get(locator)
+    keep.get(locator)
+    keep.put(b"x")
+    cluster.request("GET", "/arvados/v1/collections/zzzzz-4zz18-012345678901234")
+    cluster.request("POST", "/arvados/v1/groups", headers={"X-Http-Method-Override": "GET"})
+    cluster.request("GET", "/nonsense")
+    expected = {
+        "GET keep": 2,
+        "PUT keep": 1,
+        "GET /arvados/v1/collections/{uuid}": 1,
+        "GET /arvados/v1/groups": 1,
+        "GET /nonsense": 1,
+    }
+    assert cluster.request_counts() == expected
+    assert cluster.request_counts(reset=True) == expected
+    assert cluster.request_counts() == {}
+
+
+def test_control_is_on_both_ports(keep):
+    assert keep.request("GET", "/_control/requests")[0] == 200
+
+
+@pytest.mark.parametrize("token", [None, "other"])
+def test_control_is_for_administrators(keep, token):
+    assert keep.request("DELETE", "/_control", token=token)[0] == 403
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"{}",
+        b"[1]",
+        b'[{"nonsense": 1}]',
+        b'[{"path": "("}]',
+        b'[{"path": 1}]',
+        b'[{"route": "nonsense"}]',
+        b'[{"bytes_per_s": 0}]',
+    ],
+)
+def test_rules_that_make_no_sense_are_refused(keep, body):
+    assert keep.request("PUT", "/_control", body)[0] == 400
+
+
+def test_control_has_no_other_paths(keep):
+    assert keep.request("GET", "/_control")[0] == 404
+    assert keep.request("GET", "/_control/nonsense")[0] == 404
