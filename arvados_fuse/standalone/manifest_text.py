@@ -39,7 +39,8 @@ _LOCATOR = re.compile(r" [0-9a-f]{32}\+[0-9]+(?:\+[A-Z][A-Za-z0-9@_-]*)*(?![^ ])
 _FILE_TOKEN = re.compile(rf" [0-9]+:[0-9]+:{_NAME}(?:/{_NAME})*(?![^ ])")
 _FILE_TOKEN_HEAD = re.compile(r"[0-9]+:[0-9]+:")
 _FIRST_FILE_TOKEN = re.compile(r" [0-9]+:")
-_PLACEHOLDERS = ("0:0:\\056", "0:0:.")
+_PLACEHOLDER_NAMES = ("\\056", ".")
+_PLACEHOLDERS = tuple(f"0:0:{name}" for name in _PLACEHOLDER_NAMES)
 
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 _RAW_NAME = re.compile(r"(?:[^\x00-\x20\\]|\\[0-3][0-7]{2})*")
@@ -47,7 +48,8 @@ _RAW_NAME = re.compile(r"(?:[^\x00-\x20\\]|\\[0-3][0-7]{2})*")
 # Locators inside a valid manifest. A file token cannot look like one: it has a colon after digits.
 _LOCATOR_PARTS = re.compile(r" ([0-9a-f]{32})(\+[0-9]+)((?:\+[^ \n]*)?)(?=[ \n])")
 _SIGNATURE_HINT = re.compile(r"\+A[^+]*")
-_FILE_PARTS = re.compile(r" [0-9]+:([0-9]+):([^ ]+)")
+_FILE_SIZE = re.compile(r" [0-9]+:([0-9]+):")
+_FILE_NAME = re.compile(r" [0-9]+:[0-9]+:([^ ]+)")
 
 
 class ManifestInvalid(ValueError):
@@ -165,20 +167,23 @@ def signed(text: str, signer: BlobSigner, token: str, expiry_s: int) -> str:
 def contents(text: str) -> Contents:
     """Count the files of a valid manifest and list their names."""
     size_total = 0
-    paths: set[str] = set()
-    streams: dict[str, None] = {}
-    names: dict[str, None] = {}
+    # Dictionaries serve as sets that keep the order.
+    by_stream: dict[str, dict[str, None]] = {}
     for line in text.split("\n")[:-1]:
         stream, _, rest = line.partition(" ")
-        streams[stream[2:]] = None
-        tokens = _FILE_PARTS.findall(rest)
-        for size, name in tokens:
-            size_total += int(size)
-            names[name] = None
-        paths.update(f"{stream}/{name}" for _, name in tokens)
-    for placeholder in (".", "\\056"):
-        if names.pop(placeholder, placeholder) is None:
-            paths = {path for path in paths if not path.endswith("/" + placeholder)}
-    streams.pop("", None)
-    listed = "".join(f"{name}\n" for name in (*names, *streams)).replace("\\040", " ")
-    return Contents(file_count=len(paths), size_total=size_total, names=listed)
+        # Two passes that make lists of plain strings take half the time of one that makes pairs.
+        size_total += sum(map(int, _FILE_SIZE.findall(rest)))
+        by_stream.setdefault(stream, {}).update(dict.fromkeys(_FILE_NAME.findall(rest)))
+    all_names: dict[str, None] = {}
+    for names in by_stream.values():
+        for placeholder in _PLACEHOLDER_NAMES:
+            names.pop(placeholder, None)
+        all_names.update(names)
+    listed = "".join(map("{}\n".format, all_names))
+    if "/" in listed:
+        # The same file can be in a stream by its path and in another one by its name.
+        file_count = len({f"{s}/{name}" for s, names in by_stream.items() for name in names})
+    else:
+        file_count = sum(map(len, by_stream.values()))
+    listed += "".join(f"{stream[2:]}\n" for stream in by_stream if stream != ".")
+    return Contents(file_count, size_total, listed.replace("\\040", " "))

@@ -45,7 +45,6 @@ class BlockResponse(web.StreamResponse):
     async def read_body(self) -> bytes:
         """Return the whole body, unchecked, instead of sending it. Closes the file."""
         with self._file:
-            self._file.seek(0)  # a check may have read it
             return await asyncio.to_thread(self._file.read)
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:

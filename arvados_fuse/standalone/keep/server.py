@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -133,7 +134,7 @@ class KeepServer:
         except FileNotFoundError:
             raise _Refused(404, "Not Found") from None
         try:
-            size = file.seek(0, 2)
+            size = os.fstat(file.fileno()).st_size
             is_verified = self._store.is_verified(block_hash, file.fileno())
             fits = locator.size in (None, size)
             if not is_verified and (size <= HELD_BACK_SIZE or not wants_body or not fits):
@@ -150,7 +151,6 @@ class KeepServer:
                     None if is_verified else lambda fd: self._store.verify(block_hash, fd),
                     self._threads,
                 )
-            file.seek(0)
             content = file.read() if wants_body else b""
         except BaseException:
             file.close()
