@@ -87,7 +87,7 @@ class _Cluster:
         self._identity = identity.establish(self._database)
         self._signer = BlobSigner(self._identity.signing_key, self._limits.blob_signing_ttl_s)
         self._store = BlockStore(settings.directory / "blocks")
-        self._tls = tls_context(settings.directory / "tls.pem")
+        self._tls = tls_context(settings.directory / directory.CERTIFICATE)
 
     async def serve(self, ready: Callable[[str], None]) -> None:
         """Serve until told to end."""

@@ -3,6 +3,7 @@
 ``lock``        held by the process that runs the cluster
 ``users.lock``  held, shared, by each process that uses a cluster which ends with its users
 ``env.sh``      host and token, for ``source``; there only while the cluster is ready
+``tls.pem``     key and certificate of the API
 ``log``         what a cluster prints that somebody else has started
 """
 
@@ -32,6 +33,7 @@ LOCK = "lock"
 USERS_LOCK = "users.lock"
 ENVIRONMENT = "env.sh"
 LOG = "log"
+CERTIFICATE = "tls.pem"
 
 _PATIENCE_S = 0.5
 """How long a lock may be held by somebody who only looks whether it is free."""

@@ -87,7 +87,7 @@ def _wait_for_answer(place: Path, sample: bool, lock: BinaryIO, deadline: float)
     started: subprocess.Popen[bytes] | None = None
     while True:
         found = directory.read_environment(place)
-        if found and _answers(found["ARVADOS_API_HOST"]):
+        if found and _answers(found["ARVADOS_API_HOST"], place):
             return ClusterAccess(found["ARVADOS_API_HOST"], found["ARVADOS_API_TOKEN"], lock)
         if started is None:
             started = _start(place, sample, log)
@@ -103,6 +103,9 @@ def _start(place: Path, sample: bool, log: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "arvados_fuse.standalone", str(place), "--while-used"]
     if sample:
         command.append("--sample")
+    # The same code as ours, wherever it was found, and whatever the current directory becomes.
+    paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     try:
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     except OSError as error:
@@ -114,16 +117,20 @@ def _start(place: Path, sample: bool, log: Path) -> subprocess.Popen[bytes]:
             stdout=subprocess.DEVNULL,
             stderr=output,
             start_new_session=True,
-            # A directory that is unmounted or removed later must not be its own.
             cwd="/",
+            env=environment,
         )
 
 
-def _answers(host: str) -> bool:
-    """Whether the API answers on `host`. Only its own certificate could vouch for it."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
+def _answers(host: str, place: Path) -> bool:
+    """Whether the API of the cluster on `place` answers on `host`.
+
+    Its certificate tells it from a stranger who got the port after a crash.
+    """
+    try:
+        context = ssl.create_default_context(cafile=place / directory.CERTIFICATE)
+    except OSError:
+        return False
     connection = http.client.HTTPSConnection(host, timeout=_ANSWER_TIME_LIMIT_S, context=context)
     try:
         connection.request("GET", "/arvados/v1/config")

@@ -120,6 +120,7 @@ def test_parameters_that_make_no_sense(cluster):
     assert cluster.send("GET", "collections", "filters=%5B").status == 422
     assert cluster.send("GET", "collections", "limit=x").status == 422
     assert cluster.send("GET", "collections", "select=%5B1%5D").status == 422
+    assert cluster.send("POST", "collections", "select=%5B1%5D").status == 422
     assert cluster.send("GET", "collections", "nonsense=1&alt=json").status == 200
 
 

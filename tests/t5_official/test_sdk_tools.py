@@ -147,6 +147,12 @@ class TestLibrary:
         page = api.collections().list(filters=[["uuid", "in", uuids]]).execute()
         assert page["items_available"] == 0
 
+    def test_plus_signs_in_filters_arrive(self, api):
+        record = api.collections().create(body={"name": "a+b c%2B&d"}).execute()
+        for name in ("name", "portable_data_hash"):
+            filters = [[name, "=", record[name]], ["uuid", "=", record["uuid"]]]
+            assert len(api.collections().list(filters=filters).execute()["items"]) == 1
+
     def test_paging_helper_sees_everything_once(self, api):
         project = (
             api.groups()

@@ -176,10 +176,6 @@ class TestCommand:
 class TestUsers:
     """A cluster that runs as long as somebody needs it."""
 
-    @pytest.fixture(autouse=True)
-    def from_the_source(self, monkeypatch):
-        monkeypatch.setenv("PYTHONPATH", str(ROOT))
-
     def is_running(self, place):
         with (place / "lock").open("ab") as lock:
             try:
@@ -212,6 +208,7 @@ class TestUsers:
         )
         user = subprocess.Popen(
             [sys.executable, "-c", script, place],
+            cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -288,6 +285,18 @@ class TestUsers:
         assert access.token == cluster.env["ARVADOS_API_TOKEN"]
         access.release()
         wait_until(lambda: not self.is_running(place))
+
+    def test_stranger_on_the_port_of_a_crashed_cluster_is_not_believed(self, place, tmp_path):
+        crashed = RunningCluster(place)
+        crashed.start()
+        port = crashed.env["ARVADOS_API_HOST"].split(":")[1]
+        crashed.kill()
+        with RunningCluster(tmp_path / "stranger", "--api-port", port):
+            access = self.launch(place)
+            assert access.token == crashed.env["ARVADOS_API_TOKEN"]
+            assert access.host != crashed.env["ARVADOS_API_HOST"]
+            access.release()
+            wait_until(lambda: not self.is_running(place))
 
     def test_reason_of_a_failure_is_the_clusters_own(self, place):
         place.mkdir()

@@ -52,9 +52,7 @@ def page_of(call: Call) -> Page:
     if parameters["limit"] < 0 or parameters["offset"] < 0:
         raise Unprocessable("limit and offset cannot be negative")
     order = tuple(entry for entry in parameters["order"] or () if isinstance(entry, str))
-    select = parameters["select"]
-    if select is not None and not all(isinstance(name, str) for name in select):
-        raise Unprocessable("select has to be an array of names")
+    select = _names(parameters["select"])
     return Page(
         select=None if select is None else tuple(select),
         order=order,
@@ -64,13 +62,19 @@ def page_of(call: Call) -> Page:
     )
 
 
+def _names(select: list[Any] | None) -> list[str] | None:
+    if select is not None and not all(isinstance(name, str) for name in select):
+        raise Unprocessable("select has to be an array of names")
+    return select
+
+
 def selected(call: Call, resource: Resource) -> tuple[list[str], list[str]]:
     """Return the names of the attributes to present for one record, and of the columns to read.
 
     Raises Unprocessable for a `select` with unknown names.
     """
-    names = call.parameters.get("select")
-    if names is None or not all(isinstance(name, str) for name in names):
+    names = _names(call.parameters.get("select"))
+    if names is None:
         names = usual_attributes(resource, in_list=False)
     try:
         return names, columns_to_read(resource, names)

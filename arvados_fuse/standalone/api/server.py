@@ -18,9 +18,9 @@ def operation_name(request: web.BaseRequest) -> str:
     """Return a name for what a request asks for, like "GET /arvados/v1/collections/{uuid}"."""
     method = effective_method(request.method, request.headers)
     try:
-        path = routes.match(method, request.rel_url.raw_path).template
+        path = routes.match(method, request.path).template
     except ApiError:
-        path = request.rel_url.raw_path
+        path = request.path
     return f"{method} {path}"
 
 
@@ -49,13 +49,9 @@ class ApiServer:
             except (ConnectionError, web.RequestPayloadError):
                 reply = error_reply(ClientGone("The client has gone"), request_id)
             else:
-                parts = Request(
-                    request.method,
-                    request.rel_url.raw_path,
-                    request.rel_url.raw_query_string,
-                    request.headers,
-                    body,
-                )
+                # As the client wrote them: quoting matters in locators and filters.
+                path, _, query = request.raw_path.partition("?")
+                parts = Request(request.method, path, query, request.headers, body)
                 loop = asyncio.get_running_loop()
                 reply = await loop.run_in_executor(self._threads, self._service.handle, parts)
         return web.Response(status=reply.status, headers=reply.headers, body=reply.body)
