@@ -7,9 +7,11 @@ starting process returns only then, and only after the mount has answered a requ
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
+import time
 import traceback
 from typing import TYPE_CHECKING
 
@@ -19,7 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["start"]
+__all__ = ["reap", "start"]
+
+log = logging.getLogger(__name__)
+
+END_TIME_LIMIT_S = 10.0
+"""How long a mount process may take to end after it was unmounted, or told to unmount."""
 
 _READY = b"ready\n"
 
@@ -46,8 +53,26 @@ def start(serve: Callable[[Callable[[], None]], int], mount_dir: Path, *, keep_o
     try:
         os.statvfs(mount_dir)
     except OSError as error:
+        _end(process)
         raise CommandError(f"{mount_dir} is mounted but does not work: {error.strerror}") from None
     return process
+
+
+def reap(process: int) -> None:
+    """Wait for the mount process to end; make it end if it does not."""
+    deadline = time.monotonic() + END_TIME_LIMIT_S
+    while os.waitpid(process, os.WNOHANG) == (0, 0):
+        if time.monotonic() > deadline:
+            os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
+            return
+        time.sleep(0.01)
+
+
+def _end(process: int) -> None:
+    """Ask the mount process to unmount, and wait for its end."""
+    os.kill(process, signal.SIGTERM)
+    reap(process)
 
 
 def _wait_for_report(process: int, reader: int) -> bytes:
@@ -56,7 +81,7 @@ def _wait_for_report(process: int, reader: int) -> bytes:
         with os.fdopen(reader, "rb") as pipe:
             return pipe.read()
     except KeyboardInterrupt:
-        os.kill(process, signal.SIGTERM)
+        _end(process)
         raise CommandError("Interrupted before the mount was ready.", 130) from None
 
 
@@ -84,8 +109,10 @@ def _child(serve: Callable[[Callable[[], None]], int], writer: int, keep_output:
         code = error.exit_code
         report(str(error).encode())
     except BaseException:
+        # Once the mount was ready nobody reads the report, and standard error may be closed.
+        if reported:
+            log.critical("The mount process crashed.", exc_info=True)
         report(traceback.format_exc().encode())
-        raise
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

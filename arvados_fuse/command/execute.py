@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING
 
-from arvados_fuse.command import mountpoint
+from arvados_fuse.command import background, mountpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,9 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
-
-END_TIME_LIMIT_S = 10.0
-"""How long the mount may take to end after it was unmounted."""
 
 
 def run(command: Sequence[str], mount_dir: Path, mount_process: int) -> int:
@@ -33,7 +28,7 @@ def run(command: Sequence[str], mount_dir: Path, mount_process: int) -> int:
         return _run(command)
     finally:
         mountpoint.unmount(mount_dir)
-        _reap(mount_process)
+        background.reap(mount_process)
 
 
 def _run(command: Sequence[str]) -> int:
@@ -58,14 +53,3 @@ def _forwarding_to(child: subprocess.Popen[bytes]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _reap(process: int) -> None:
-    """Wait for the mount process to end; make it end if it does not."""
-    deadline = time.monotonic() + END_TIME_LIMIT_S
-    while os.waitpid(process, os.WNOHANG) == (0, 0):
-        if time.monotonic() > deadline:
-            os.kill(process, signal.SIGKILL)
-            os.waitpid(process, 0)
-            return
-        time.sleep(0.01)

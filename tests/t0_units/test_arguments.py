@@ -1,0 +1,188 @@
+"""The command line: defaults, modes, conflicts, and one clear line for what is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from arvados_fuse.command.arguments import Mode, Settings, parse
+from arvados_fuse.version import __version__
+
+PROJECT = "zzzzz-j7d0g-0123456789abcde"
+COLLECTION = "zzzzz-4zz18-0123456789abcde"
+PDH = "d41d8cd98f00b204e9800998ecf8427e+0"
+
+
+def refused(capsys, *arguments: str) -> str:
+    """Read a command line that is wrong; return the one line that says why."""
+    with pytest.raises(SystemExit) as caught:
+        parse(arguments)
+    assert caught.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    *usage, line = err.splitlines()
+    assert usage[0].startswith("usage: arv-mount ")
+    assert line.startswith("arv-mount: error: ")
+    return line.removeprefix("arv-mount: error: ")
+
+
+def test_defaults_are_those_of_the_official_driver(tmp_path):
+    assert parse([str(tmp_path)]) == Settings(
+        mount_dir=tmp_path,
+        mode=Mode.ALL,
+        target="",
+        command=(),
+        foreground=False,
+        allow_other=False,
+        debug=False,
+        logfile=None,
+        retries=10,
+        refresh_time_s=15,
+        directory_cache=134217728,
+        file_cache=0,
+        ram_cache=False,
+        disk_cache_dir=None,
+        standalone_dir=None,
+    )
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(AttributeError):
+        parse(["mnt"]).retries = 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field", "value"),
+    [
+        (["--foreground"], "foreground", True),
+        (["--allow-other"], "allow_other", True),
+        (["--debug"], "debug", True),
+        (["--logfile", "log"], "logfile", Path("log")),
+        (["--retries", "0"], "retries", 0),
+        (["--refresh-time", "600"], "refresh_time_s", 600),
+        (["--directory-cache", "1000000"], "directory_cache", 1000000),
+        (["--file-cache", "0"], "file_cache", 0),
+        (["--file-cache", "1073741824"], "file_cache", 1 << 30),
+        (["--ram-cache"], "ram_cache", True),
+        (["--disk-cache"], "ram_cache", False),
+        (["--disk-cache-dir", "/var/cache/x"], "disk_cache_dir", Path("/var/cache/x")),
+    ],
+)
+def test_each_option_sets_its_field_and_no_other(arguments, field, value):
+    settings, plain = parse(["mnt", *arguments]), parse(["mnt"])
+    assert getattr(settings, field) == value
+    changed = {n for n in Settings.__slots__ if getattr(settings, n) != getattr(plain, n)}
+    assert changed <= {field}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mode", "target"),
+    [
+        ([], Mode.ALL, ""),
+        (["--all"], Mode.ALL, ""),
+        (["--home"], Mode.HOME, ""),
+        (["--by-id"], Mode.BY_ID, ""),
+        (["--project", PROJECT], Mode.PROJECT, PROJECT),
+        (["--collection", COLLECTION], Mode.COLLECTION, COLLECTION),
+        (["--collection", PDH], Mode.COLLECTION, PDH),
+    ],
+)
+def test_modes(arguments, mode, target):
+    settings = parse([*arguments, "mnt"])
+    assert (settings.mode, settings.target) == (mode, target)
+
+
+def test_read_only_is_accepted_as_scripts_say_it():
+    assert parse(["--read-only", "mnt"]) == parse(["mnt"])
+
+
+class TestMountDir:
+    def test_is_absolute_so_that_it_stays_right_in_another_directory(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert parse(["sub/../mnt"]).mount_dir == tmp_path / "mnt"
+
+    def test_is_needed(self, capsys):
+        assert refused(capsys) == "the following arguments are required: MOUNT_DIR"
+
+    def test_is_one(self, capsys):
+        assert "unrecognized arguments: b" in refused(capsys, "a", "b")
+
+
+class TestExec:
+    def test_takes_the_rest_of_the_line(self):
+        settings = parse(["mnt", "--retries", "3", "--exec", "ls", "-l", "--all", "mnt"])
+        assert settings.command == ("ls", "-l", "--all", "mnt")
+        assert (settings.retries, settings.mode) == (3, Mode.ALL)
+
+    def test_two_dashes_end_it(self):
+        settings = parse(["--exec", "ls", "-l", "--", "mnt"])
+        assert settings.command == ("ls", "-l")
+        assert settings.mount_dir.name == "mnt"
+
+    def test_without_a_command(self, capsys):
+        assert refused(capsys, "mnt", "--exec") == "--exec needs a command"
+
+    def test_with_foreground(self, capsys):
+        assert "leave out --foreground" in refused(capsys, "mnt", "--foreground", "--exec", "true")
+
+
+class TestStandalone:
+    def test_has_a_usual_place(self, monkeypatch, tmp_path):
+        monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        usual = tmp_path / ".local" / "share" / "arvados-standalone"
+        assert parse(["mnt", "--standalone"]).standalone_dir == usual
+        monkeypatch.setenv("XDG_DATA_HOME", "/data")
+        assert parse(["mnt", "--standalone"]).standalone_dir == Path("/data/arvados-standalone")
+
+    def test_may_be_elsewhere(self):
+        settings = parse(["mnt", "--standalone", "--standalone-dir", "/srv/arvados"])
+        assert settings.standalone_dir == Path("/srv/arvados")
+
+    def test_elsewhere_alone_is_refused(self, capsys):
+        line = refused(capsys, "mnt", "--standalone-dir", "/srv/arvados")
+        assert line == "--standalone-dir is only of use with --standalone"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--all", "--home"],
+        ["--home", "--by-id"],
+        ["--by-id", "--project", PROJECT],
+        ["--project", PROJECT, "--collection", COLLECTION],
+        ["--ram-cache", "--disk-cache"],
+    ],
+)
+def test_what_excludes_each_other(capsys, arguments):
+    line = refused(capsys, "mnt", *arguments)
+    flags = [argument for argument in arguments if argument.startswith("--")]
+    assert line == f"argument {flags[1]}: not allowed with argument {flags[0]}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["--retries", "-1"], "'-1' is not a whole number of 0 or more"),
+        (["--retries", "many"], "'many' is not a whole number of 0 or more"),
+        (["--refresh-time", "1.5"], "'1.5' is not a whole number of 0 or more"),
+        (["--file-cache", "1G"], "'1G' is not a whole number of 0 or more"),
+        (["--directory-cache", ""], "'' is not a whole number of 0 or more"),
+        (["--project", COLLECTION], f"'{COLLECTION}' is not the uuid of a project"),
+        (["--project", ""], "'' is not the uuid of a project"),
+        (["--collection", PROJECT], f"'{PROJECT}' is not the uuid of a collection"),
+        (["--collection", "d41d8cd98f00b204e9800998ecf8427e"], "not a portable data hash"),
+        (["--no-such-option"], "unrecognized arguments: --no-such-option"),
+    ],
+)
+def test_bad_values_are_named_with_what_is_expected(capsys, arguments, hint):
+    assert hint in refused(capsys, "mnt", *arguments)
+
+
+@pytest.mark.parametrize("flag", ["--version", "--help"])
+def test_questions_are_answered(capsys, flag):
+    with pytest.raises(SystemExit) as caught:
+        parse([flag])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.startswith(
+        {"--version": f"arv-mount {__version__}\n", "--help": "usage: arv-mount "}[flag]
+    )

@@ -1,0 +1,116 @@
+"""`--exec`: the command's exit code, its signals, and the end of the mount."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from arvados_fuse.command import background, execute
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run a command beside a process that stands for the mount, which ends when it is told."""
+    mounts = []
+
+    def run(*command: str) -> int:
+        mount = subprocess.Popen([sys.executable, "-c", "pass"])
+        mounts.append(mount)
+        return execute.run(command, tmp_path, mount.pid)
+
+    yield run
+    for mount in mounts:
+        with pytest.raises(ChildProcessError):  # it was waited for
+            os.waitpid(mount.pid, os.WNOHANG)
+        mount.returncode = 0  # or Popen would look for it
+
+
+class TestExitCode:
+    @pytest.mark.parametrize("code", [0, 1, 3, 255])
+    def test_is_that_of_the_command(self, run, code):
+        assert run("sh", "-c", f"exit {code}") == code
+
+    def test_of_a_command_that_a_signal_ended_is_its_negative_number(self, run):
+        assert run("sh", "-c", "kill -TERM $$") == -signal.SIGTERM
+
+    def test_of_a_command_that_is_not_there_is_the_errno(self, run, capfd):
+        assert run("no-such-command-anywhere", "x") == 2
+        expected = "arv-mount: cannot run no-such-command-anywhere: No such file or directory\n"
+        assert capfd.readouterr().err == expected
+
+    def test_of_a_file_that_is_no_program_is_the_errno(self, run, tmp_path, capfd):
+        file = tmp_path / "text"
+        file.touch(mode=0o644)
+        assert run(str(file)) == 13
+        assert "Permission denied" in capfd.readouterr().err
+
+
+class TestCommand:
+    def test_runs_without_a_shell_with_our_output(self, run, capfd):
+        assert run("echo", "$HOME", "*") == 0
+        assert capfd.readouterr().out == "$HOME *\n"
+
+    def test_runs_in_the_directory_of_the_user(self, run, capfd, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        run("pwd")
+        assert capfd.readouterr().out == f"{tmp_path}\n"
+
+    def test_leaves_the_handling_of_signals_as_it_was(self, run):
+        before = [signal.getsignal(number) for number in execute.FORWARDED]
+        run("true")
+        assert [signal.getsignal(number) for number in execute.FORWARDED] == before
+
+
+SCRIPT = """
+import subprocess, sys
+from pathlib import Path
+from arvados_fuse.command import background, execute
+mount = subprocess.Popen([sys.executable, "-c", "pass"])
+code = execute.run(sys.argv[2:], Path(sys.argv[1]), mount.pid)
+mount.returncode = 0
+sys.exit(code)
+"""
+
+COMMAND = """
+import os, signal, sys, time
+def caught(number, frame):
+    print("got", signal.Signals(number).name, flush=True)
+    sys.exit(42)
+signal.signal(signal.{name}, caught)
+print("ready", flush=True)
+while True:
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGQUIT"])
+def test_signals_are_for_the_command(tmp_path, name):
+    """We pass them on and end as the command ends."""
+    us = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, tmp_path, sys.executable, "-c", COMMAND.format(name=name)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with us:
+        assert us.stdout.readline() == "ready\n"
+        us.send_signal(getattr(signal, name))
+        assert us.stdout.readline() == f"got {name}\n"
+        assert us.wait(10) == 42
+
+
+def test_a_mount_that_does_not_end_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(background, "END_TIME_LIMIT_S", 0.05)
+    mount = subprocess.Popen(["sleep", "600"])
+    began = time.monotonic()
+    assert execute.run(["true"], tmp_path, mount.pid) == 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(mount.pid, 0)
+    mount.returncode = 0
+    assert time.monotonic() - began < 600
