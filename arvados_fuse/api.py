@@ -277,25 +277,29 @@ class ArvadosCluster:
 
 def _check_reachable(host: str, insecure: bool) -> None:
     """Fail at once where the client library would try for minutes."""
-    name, _, port = host.partition(":")
+    try:
+        parts = urllib.parse.urlsplit(f"//{host}")
+        name, port = parts.hostname, parts.port or 443
+    except ValueError:
+        name = None
+    if not name:
+        raise ClusterUnreachable(
+            f"ARVADOS_API_HOST is {host!r}, which is not a host name or HOST:PORT."
+        )
     trust = ssl.create_default_context(cafile=arvados.util.ca_certs_path())
     if insecure:
         trust.check_hostname = False
         trust.verify_mode = ssl.CERT_NONE
     try:
         with (
-            socket.create_connection((name, int(port or 443)), timeout=CONNECT_TIME_LIMIT_S) as tcp,
+            socket.create_connection((name, port), timeout=CONNECT_TIME_LIMIT_S) as tcp,
             trust.wrap_socket(tcp, server_hostname=name),
         ):
             pass
     except ssl.SSLError as error:
         raise _translated(error, host, "") from None
-    except ValueError:
-        raise ClusterUnreachable(
-            f"ARVADOS_API_HOST is {host!r}, which is not a host name or HOST:PORT."
-        ) from None
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, UnicodeError) as error:  # a name that DNS cannot express is a UnicodeError
+        reason = getattr(error, "strerror", None) or str(error)
         raise ClusterUnreachable(f"Cannot reach the Arvados API host {host}: {reason}.") from None
 
 

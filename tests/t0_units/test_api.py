@@ -121,7 +121,9 @@ class TestConnecting:
             f"Cannot reach the Arvados API host 127.0.0.1:{port}: Connection refused."
         )
 
-    @pytest.mark.parametrize("host", ["127.0.0.1:http", "127.0.0.1:99999", "", ":443", "[::1"])
+    @pytest.mark.parametrize(
+        "host", ["127.0.0.1:http", "127.0.0.1:99999", "", ":443", "[::1", "x:-1"]
+    )
     def test_what_is_no_host(self, host):
         error = failure(lambda: connect(host))
         assert isinstance(error, ClusterUnreachable)
@@ -159,21 +161,21 @@ class TestConnecting:
             f"The answer of {server.host} is not that of an Arvados API server"
         )
 
-    def test_host_that_speaks_no_tls(self):
+    def test_host_that_speaks_no_tls_is_found_out_at_the_first_contact(self):
         with socket.create_server(("127.0.0.1", 0)) as plain:
             port = plain.getsockname()[1]
 
             def answer():
-                for _ in range(2):  # the probe, and the connection
-                    connection, _ = plain.accept()
-                    with connection:
-                        connection.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+                connection, _ = plain.accept()
+                with connection:
+                    connection.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
 
             answering = threading.Thread(target=answer)
             answering.start()
             error = failure(lambda: connect(f"127.0.0.1:{port}"))
             answering.join()
         assert isinstance(error, ClusterUnreachable)
+        assert "SSL" in str(error)
 
     def test_refused_token(self, server):
         server.answers["config"] = Answer({"errors": ["Unauthorized"]}, 401)
