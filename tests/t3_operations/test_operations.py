@@ -94,15 +94,18 @@ class TestReferences:
 
     def test_what_is_used_stays_in_memory_longest(self, make_requests):
         """Looking into a directory is a use, not only loading it."""
-        requests = make_requests(directory_cache=10_000)
-        requests.show({f"d{n}/f{m}": b"x" for n in range(5) for m in range(10)})
-        first = requests.lookup(b"d0").st_ino
-        for n in range(1, 5):
-            requests.list(requests.lookup(f"d{n}".encode()).st_ino)
-            requests.lookup(b"f0", first)
-        root = requests.mount.inodes.find(ROOT)
-        assert root.node.subdirectories["d0"].loaded
-        assert not root.node.subdirectories["d1"].loaded
+        files = {f"d{n}/f{m}": b"x" for n in range(3) for m in range(100)}
+        requests = make_requests()
+        root = requests.show(files)
+        first, second, third = (requests.lookup(f"d{n}".encode()).st_ino for n in range(3))
+        requests.list(first)
+        requests.list(second)
+        requests.lookup(b"nothing", first)
+        cache = requests.mount.inodes.cache
+        cache.limit = cache.total + 1000  # too little for a third directory
+        requests.list(third)
+        loaded = {name for name, node in root.node.subdirectories.items() if node.loaded}
+        assert loaded == {"d0", "d2"}
 
 
 class TestMissingNames:
