@@ -1,9 +1,9 @@
 """How a mount ends when a signal says so.
 
-llfuse lets a signal interrupt its main thread, but the kernel may hand the signal to any other
-thread, and then the main loop sleeps on. So SIGTERM, SIGINT and SIGHUP are blocked everywhere, and
-one thread waits for them. It ends the mount from the outside, as `fusermount -u` does: unmounting
-makes every worker's wait for requests return, whatever it is doing.
+llfuse lets a signal interrupt its main loop and wake its workers, but either can go to sleep just
+after it looked and just before the signal comes, and then sleeps on. So SIGTERM, SIGINT and SIGHUP
+are blocked everywhere, and one thread waits for them. It ends the mount from the outside, as
+`fusermount -u` does: unmounting makes every wait for requests return.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import logging
 import os
 import signal
 import threading
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arvados_fuse.command import mountpoint
@@ -21,6 +19,7 @@ from arvados_fuse.command.problem import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 __all__ = ["end_on_signals"]
 
@@ -28,11 +27,8 @@ log = logging.getLogger(__name__)
 
 SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
-UNMOUNT_TIME_LIMIT_S = 2.0
-"""How long programs may go on using what they have open after the file system was unmounted."""
-
-END_TIME_LIMIT_S = 10.0
-"""How long requests that wait for the cluster may take to notice that nobody waits for them."""
+END_TIME_LIMIT_S = 2.0
+"""How long the main loop may take to end; it does at once, unless the mount is still in use."""
 
 
 def end_on_signals(mount_dir: Path, stop_waiting: Callable[[], None]) -> threading.Event:
@@ -43,37 +39,20 @@ def end_on_signals(mount_dir: Path, stop_waiting: Callable[[], None]) -> threadi
     """
     ended = threading.Event()
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    connection = os.minor(_device(mount_dir))
 
     def wait() -> None:
         number = signal.Signals(signal.sigwait(SIGNALS))
         log.info("Ending: received %s.", number.name)
         stop_waiting()
-        _unmount(mount_dir, connection, ended)
+        try:
+            mountpoint.unmount(mount_dir)
+        except CommandError as error:
+            log.warning("%s", error)
+        if not ended.wait(END_TIME_LIMIT_S):
+            # Open files keep an unmounted file system alive. Without this process, their users
+            # get "not connected"; there is nothing that could be lost.
+            log.warning("Ended while programs still had files or directories open.")
+            os._exit(0)
 
     threading.Thread(target=wait, name="signals", daemon=True).start()
     return ended
-
-
-def _device(mount_dir: Path) -> int:
-    """Return the device number of what is mounted, from the kernel's list.
-
-    Asking the file system itself would wait for the main loop, which does not run yet.
-    """
-    mounted = mountpoint.mounted_at(mount_dir)
-    return mounted.device if mounted is not None else 0
-
-
-def _unmount(mount_dir: Path, connection: int, ended: threading.Event) -> None:
-    try:
-        mountpoint.unmount(mount_dir)
-    except CommandError as error:
-        log.warning("%s", error)
-    if ended.wait(UNMOUNT_TIME_LIMIT_S):
-        return
-    # Programs still have files open: cut them off. They get "not connected" from now on.
-    with suppress(OSError):
-        Path(f"/sys/fs/fuse/connections/{connection}/abort").write_text("1")
-    if not ended.wait(END_TIME_LIMIT_S):
-        log.warning("Some requests still wait for the cluster; ended without waiting for them.")
-        os._exit(0)

@@ -152,13 +152,14 @@ def _root(settings: Settings, around: Surroundings) -> Directory:
 
 
 def _furnish(settings: Settings, around: Surroundings, root: FixedDirectory) -> None:
-    if settings.mode is Mode.BY_ID:
-        root.put_text("README", BY_ID_README)
-        return
     by_id = MagicDirectory(around, root, "by_id")
-    root.put("home", HomeDirectory(around, root, around.cluster.user_uuid(), "home"))
+    if settings.mode is Mode.BY_ID:
+        # With a by_id of its own, as in the official driver: by_id/ID is a path in both modes.
+        root.put_text("README", BY_ID_README)
+    else:
+        root.put_text("README", ROOT_README)
+        root.put("home", HomeDirectory(around, root, around.cluster.user_uuid(), "home"))
     root.put("by_id", by_id)
-    root.put_text("README", ROOT_README)
     by_id.put_text("README", BY_ID_README)
 
 

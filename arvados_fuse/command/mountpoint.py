@@ -29,12 +29,10 @@ class Mounted(NamedTuple):
 
     kind: its type, such as "fuse" or "ext4"
     source: what is mounted, as the mount table has it
-    device: its device number, as st_dev has it
     """
 
     kind: str
     source: str
-    device: int
 
 
 def prepare(directory: Path) -> None:
@@ -81,10 +79,9 @@ def mounted_at(directory: Path) -> Mounted | None:
         for line in mountinfo:
             # 36 35 98:0 /root /mount/point rw shared:1 - type source options: proc(5)
             before, _, after = line.partition(" - ")
-            _, _, device, _, mounted_on, *_ = before.split(" ")
-            if _unescape(mounted_on) == place:
+            if _unescape(before.split(" ")[4]) == place:
                 kind, source, *_ = after.split(" ")
-                found = Mounted(kind, _unescape(source), os.makedev(*map(int, device.split(":"))))
+                found = Mounted(kind, _unescape(source))
     return found
 
 

@@ -1,6 +1,8 @@
 """One standalone cluster for all tests of real mounts, and mounts of it."""
 
 import os
+from contextlib import ExitStack
+from itertools import count
 
 import pytest
 
@@ -23,13 +25,8 @@ def env(cluster, tmp_path):
 @pytest.fixture
 def mount(env, tmp_path):
     """Make mounts with `mount("--option", ...)`; all of them end with the test."""
-    mounts = []
-
-    def start(*arguments: str) -> RunningMount:
-        running = RunningMount(tmp_path / f"mnt{len(mounts)}", *arguments, env=env)
-        mounts.append(running)
-        return running
-
-    yield start
-    for running in mounts:
-        running.close()
+    directories = (tmp_path / f"mnt{number}" for number in count())
+    with ExitStack() as mounts:
+        yield lambda *arguments: mounts.enter_context(
+            RunningMount(next(directories), *arguments, env=env)
+        )

@@ -53,12 +53,13 @@ def test_collection_by_uuid_or_hash(mount, things, ident):
 class TestById:
     def test_shows_what_is_looked_up(self, mount, things):
         root = mount("--by-id").directory
-        assert os.listdir(root) == ["README"]
+        assert sorted(os.listdir(root)) == ["README", "by_id"]
         assert (root / things["uuid"] / "a/b.txt").read_bytes() == b"bravo"
         assert (root / things["portable_data_hash"] / "a/b.txt").read_bytes() == b"bravo"
         assert (root / things["project"] / "run 42/a/b.txt").read_bytes() == b"bravo"
         assert set(os.listdir(root)) == {
             "README",
+            "by_id",
             things["uuid"],
             things["portable_data_hash"],
             things["project"],

@@ -7,13 +7,14 @@ it shows is compared with what ours shows.
 import errno
 import os
 import stat
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.support.cluster import RunningCluster
 from tests.support.collections import create, pseudo_random
-from tests.support.mounts import RunningMount
+from tests.support.mounts import ARV_MOUNT, RunningMount
 
 OFFICIAL = Path(__file__).parents[2] / ".venv-official" / "bin" / "arv-mount"
 
@@ -38,21 +39,18 @@ def record(tmp_path_factory):
 @pytest.fixture
 def both(record, tmp_path):
     """Mount with the same options by both drivers; return the two root directories."""
-    mounts = []
+    with ExitStack() as mounts:
 
-    def start(*arguments):
-        roots = []
-        for name, command in (("official", {"command": OFFICIAL}), ("ours", {})):
-            env = {**os.environ, **record["env"], "HOME": str(tmp_path / f"home-{name}")}
-            Path(env["HOME"]).mkdir(exist_ok=True)
-            running = RunningMount(tmp_path / name, *arguments, env=env, **command)
-            mounts.append((running, name == "ours"))
-            roots.append(running.directory)
-        return roots
+        def start(*arguments):
+            roots = []
+            for name, command in (("official", OFFICIAL), ("ours", ARV_MOUNT)):
+                env = {**os.environ, **record["env"], "HOME": str(tmp_path / f"home-{name}")}
+                Path(env["HOME"]).mkdir(exist_ok=True)
+                running = RunningMount(tmp_path / name, *arguments, env=env, command=command)
+                roots.append(mounts.enter_context(running).directory)
+            return roots
 
-    yield start
-    for running, is_ours in mounts:
-        running.close(check_log=is_ours)
+        yield start
 
 
 def contents(root):

@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 
@@ -33,18 +34,16 @@ def env(cluster, tmp_path):
 @pytest.fixture
 def mounted(cluster, env, tmp_path):
     """Mount a new collection of the files given; return the mount."""
-    mounts = []
+    with ExitStack() as mounts:
 
-    def start(files, *arguments):
-        record = create(cluster.api(), f"faults {os.urandom(4).hex()}", files)
-        directory = tmp_path / f"mnt{len(mounts)}"
-        running = RunningMount(directory, "--collection", record["uuid"], *arguments, env=env)
-        mounts.append(running)
-        return running
+        def start(files, *arguments):
+            record = create(cluster.api(), f"faults {os.urandom(4).hex()}", files)
+            directory = tmp_path / record["uuid"]
+            return mounts.enter_context(
+                RunningMount(directory, "--collection", record["uuid"], *arguments, env=env)
+            )
 
-    yield start
-    for running in mounts:
-        running.close()
+        yield start
 
 
 @pytest.fixture(scope="module")
