@@ -46,7 +46,8 @@ $(VENV)/.complete: pyproject.toml setup.py scripts/install-debian-packages
 	scripts/install-debian-packages
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --upgrade pip "setuptools>=78.1.1"
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	PYTHONWARNINGS=ignore $(VENV)/bin/pip install --quiet --disable-pip-version-check \
+	    --editable ".[dev]"
 	touch $@
 
 # The official driver, to compare with. It has an environment of its own because its package has

@@ -33,6 +33,7 @@ from arvados_fuse.fusedir.directory import Directory
 from arvados_fuse.fusedir.names import NAME_MAX
 from arvados_fuse.fusefile import File
 from arvados_fuse.handles import DirectoryHandle, FileHandle, open_file
+from arvados_fuse.inodes import ROOT_INODE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -138,7 +139,11 @@ class Operations(llfuse.Operations):
     def getattr(self, inode: int, ctx: llfuse.RequestContext) -> llfuse.EntryAttributes:
         """Return the attributes of an object."""
         try:
-            return self._attributes(self.inodes.get(inode))
+            thing = self.inodes.get(inode)
+            if inode == ROOT_INODE and isinstance(thing, Directory):
+                # Everything else is looked up again when it is too old; the root never is.
+                thing.refresh()
+            return self._attributes(thing)
         except Exception as error:
             self._fail("get the attributes of", inode, error)
 

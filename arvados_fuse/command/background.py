@@ -104,6 +104,8 @@ def _child(serve: Callable[[Callable[[], None]], int], writer: int, keep_output:
     code = 1
     try:
         os.setsid()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_DFL)  # our parent's handlers are not for us
         code = serve(ready)
     except CommandError as error:
         code = error.exit_code

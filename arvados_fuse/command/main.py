@@ -42,11 +42,13 @@ def _run(settings: arguments.Settings) -> int:
 
     if settings.foreground:
         return mount.serve(settings, lambda: None)
-    process = background.start(
+    start = partial(
+        background.start,
         partial(mount.serve, settings),
         settings.mount_dir,
         keep_output=bool(settings.command),
     )
     if settings.command:
-        return execute.run(settings.command, settings.mount_dir, process)
+        return execute.run(settings.command, settings.mount_dir, start)
+    start()
     return 0

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from arvados_fuse.command import background, execute
+from arvados_fuse.command.problem import CommandError
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,7 +23,7 @@ def run(tmp_path):
     def run(*command: str) -> int:
         mount = subprocess.Popen([sys.executable, "-c", "pass"])
         mounts.append(mount)
-        return execute.run(command, tmp_path, mount.pid)
+        return execute.run(command, tmp_path, lambda: mount.pid)
 
     yield run
     for mount in mounts:
@@ -72,7 +73,7 @@ import subprocess, sys
 from pathlib import Path
 from arvados_fuse.command import background, execute
 mount = subprocess.Popen([sys.executable, "-c", "pass"])
-code = execute.run(sys.argv[2:], Path(sys.argv[1]), mount.pid)
+code = execute.run(sys.argv[2:], Path(sys.argv[1]), lambda: mount.pid)
 mount.returncode = 0
 sys.exit(code)
 """
@@ -109,8 +110,44 @@ def test_a_mount_that_does_not_end_is_ended(tmp_path, monkeypatch):
     monkeypatch.setattr(background, "END_TIME_LIMIT_S", 0.05)
     mount = subprocess.Popen(["sleep", "600"])
     began = time.monotonic()
-    assert execute.run(["true"], tmp_path, mount.pid) == 0
+    assert execute.run(["true"], tmp_path, lambda: mount.pid) == 0
     with pytest.raises(ProcessLookupError):
         os.kill(mount.pid, 0)
     mount.returncode = 0
     assert time.monotonic() - began < 600
+
+
+class TestSignalBeforeTheCommand:
+    def test_ends_the_start(self, tmp_path):
+        with pytest.raises(KeyboardInterrupt):
+            execute.run(["true"], tmp_path, lambda: os.kill(os.getpid(), signal.SIGTERM) or 0)
+
+    def test_that_comes_after_the_start_ends_the_mount_and_no_command_runs(
+        self, tmp_path, monkeypatch
+    ):
+        mount = subprocess.Popen([sys.executable, "-c", "pass"])
+
+        popen = subprocess.Popen
+
+        def interrupted(command, **options):
+            if command != ["true"]:
+                return popen(command, **options)
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise AssertionError("the signal was not seen")
+
+        monkeypatch.setattr(subprocess, "Popen", interrupted)
+        with pytest.raises(CommandError, match="Interrupted") as raised:
+            execute.run(["true"], tmp_path, lambda: mount.pid)
+        assert raised.value.exit_code == 130
+        mount.returncode = 0  # execute has waited for it
+
+
+def test_mount_that_cannot_be_unmounted_does_not_hide_the_exit_code(tmp_path, monkeypatch, capfd):
+    def refuse(directory):
+        raise CommandError(f"Cannot unmount {directory}: no")
+
+    monkeypatch.setattr(execute.mountpoint, "unmount", refuse)
+    mount = subprocess.Popen([sys.executable, "-c", "pass"])
+    assert execute.run(["sh", "-c", "exit 5"], tmp_path, lambda: mount.pid) == 5
+    assert "Cannot unmount" in capfd.readouterr().err
+    mount.returncode = 0

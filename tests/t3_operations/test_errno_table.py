@@ -83,8 +83,7 @@ class BrokenDirectory(Directory):
     def child(self, name):
         raise self.error
 
-    @property
-    def mtime_ns(self):
+    def fetch(self):
         raise self.error
 
 

@@ -304,7 +304,18 @@ class TestLifetimes:
         requests.mount.clock.now += 12
         assert requests.lookup(b"a.txt").attr_timeout == 3
         requests.mount.clock.now += 12
-        assert requests.getattr(ROOT).attr_timeout == 0
+        assert requests.getattr(found.st_ino).attr_timeout == 0
+
+    def test_of_the_root_begins_anew_when_it_is_looked_at(self, requests):
+        """Nobody looks the root up, so it is asked for when its attributes are."""
+        requests.show(FILES)
+        requests.lookup(b"a.txt")
+        requests.mount.clock.now += 16
+        item = requests.mount.cluster.items[COLLECTION]
+        requests.mount.cluster.items[COLLECTION] = item._replace(modified_ns=10**18)
+        attributes = requests.getattr(ROOT)
+        assert attributes.st_mtime_ns == 10**18
+        assert attributes.attr_timeout == 15
 
     def test_of_what_never_changes_are_the_longest(self, requests):
         root = FixedDirectory(requests.mount.around, None, "")

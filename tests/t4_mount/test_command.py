@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.support.collections import create
+from tests.support.contents import create
 from tests.support.mounts import ARV_MOUNT, RunningMount, is_mounted
 
 

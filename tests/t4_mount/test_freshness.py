@@ -7,7 +7,7 @@ import time
 import arvados.collection
 import pytest
 
-from tests.support.collections import create
+from tests.support.contents import create
 
 
 def wait_for(condition, within_s: float = 10.0) -> None:

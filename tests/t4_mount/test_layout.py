@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from tests.support.collections import create
+from tests.support.contents import create
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.support.collections import create, pseudo_random
+from tests.support.contents import create, pseudo_random
 
 FILES = {
     "readme.txt": b"Hello, Keep.\n",

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.cluster import RunningCluster
-from tests.support.collections import create, pseudo_random
+from tests.support.contents import create, pseudo_random
 from tests.support.mounts import ARV_MOUNT, RunningMount
 
 OFFICIAL = Path(__file__).parents[2] / ".venv-official" / "bin" / "arv-mount"

@@ -11,7 +11,7 @@ import arvados.errors
 import arvados.util
 import pytest
 
-from tests.support.collections import BLOCK, pseudo_random
+from tests.support.contents import BLOCK, pseudo_random
 
 TOOLS = Path(sys.executable).parent
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.support.cluster import RunningCluster
-from tests.support.collections import BLOCK, block_hash, create, pseudo_random
+from tests.support.contents import BLOCK, block_hash, create, pseudo_random
 from tests.support.mounts import RunningMount
 
 

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.support.cluster import RunningCluster
-from tests.support.collections import BLOCK, pseudo_random
+from tests.support.contents import BLOCK, pseudo_random
 from tests.support.keep_client import KeepClient
 
 EMPTY = "d41d8cd98f00b204e9800998ecf8427e"
