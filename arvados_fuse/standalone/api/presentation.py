@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from arvados_fuse.standalone import clock, manifest_text
 from arvados_fuse.standalone.api.method import Call
-from arvados_fuse.standalone.records.filters import canonical_json
+from arvados_fuse.standalone.records.codec import etag
 from arvados_fuse.standalone.records.model import Resource
 from arvados_fuse.standalone.records.tables import COLLECTIONS, resource_of_uuid
 
@@ -68,12 +67,6 @@ def _signed(call: Call, record: Record) -> str:
     )
 
 
-def _etag(_call: Call, resource: Resource, record: Record) -> str:
-    large = {attribute.name for attribute in resource.columns if attribute.large}
-    content = {name: value for name, value in record.items() if name not in large}
-    return hashlib.md5(canonical_json(content).encode()).hexdigest()
-
-
 def _kind_of(uuid: str | None) -> str | None:
     resource = resource_of_uuid(uuid)
     return resource.kind if resource else None
@@ -89,7 +82,7 @@ def _manages(_call: Call, _resource: Resource, _record: Record) -> bool:
 
 _COMPUTED: dict[str, Callable[[Call, Resource, Record], Any]] = {
     "kind": lambda _call, resource, _record: resource.kind,
-    "etag": _etag,
+    "etag": lambda _call, resource, record: etag(resource, record),
     "can_write": _manages,
     "can_manage": _manages,
     "writable_by": lambda _call, _resource, record: [record.get("owner_uuid")],
@@ -97,6 +90,7 @@ _COMPUTED: dict[str, Callable[[Call, Resource, Record], Any]] = {
     "is_invited": lambda _call, _resource, record: record["is_active"],
     "head_kind": lambda _call, _resource, record: _kind_of(record["head_uuid"]),
     "tail_kind": lambda _call, _resource, record: _kind_of(record["tail_uuid"]),
+    "object_kind": lambda _call, _resource, record: _kind_of(record["object_uuid"]),
     "unsigned_manifest_text": lambda _call, _resource, record: record.get("manifest_text"),
 }
 """Attributes that are not stored, by name: they mean the same in every resource that has them."""

@@ -12,13 +12,14 @@ from typing import Any
 from arvados_fuse.standalone.api.errors import Forbidden, NotFound, Unprocessable
 from arvados_fuse.standalone.api.method import Call
 from arvados_fuse.standalone.randoms import new_uuid
-from arvados_fuse.standalone.records import access, sql, trash
+from arvados_fuse.standalone.records import access, audit, sql, trash
 from arvados_fuse.standalone.records.codec import ValueInvalid, checked_value, decoded, encoded
 from arvados_fuse.standalone.records.conditions import Condition, all_of
 from arvados_fuse.standalone.records.listing import fetch_one
 from arvados_fuse.standalone.records.model import Attribute, Resource, Writable
 from arvados_fuse.standalone.records.tables import (
     GROUPS,
+    LOGS,
     NAME_LENGTH,
     USERS,
     resource_of_uuid,
@@ -28,6 +29,7 @@ __all__ = [
     "NOT_TRASHED",
     "accepted",
     "check_file_name",
+    "delete",
     "find",
     "insert",
     "new_record",
@@ -152,9 +154,13 @@ def insert(
     _check_owner(db, call, resource, record)
 
     def write(record: Record) -> None:
-        sql.insert(db, resource.name, encoded(resource, record))
+        number = sql.insert(db, resource.name, encoded(resource, record))
+        if "id" in resource.by_name:
+            record["id"] = number
 
-    return _with_free_name(write, record, record["uuid"], ensure_unique_name)
+    record = _with_free_name(write, record, record["uuid"], ensure_unique_name)
+    _note(db, call, resource, None, record)
+    return record
 
 
 def update(
@@ -189,7 +195,24 @@ def update(
 
     if ensure_unique_name:
         changes.setdefault("name", current["name"])
-    return _with_free_name(write, {**current, **changes}, current["uuid"], ensure_unique_name)
+    record = _with_free_name(write, {**current, **changes}, current["uuid"], ensure_unique_name)
+    _note(db, call, resource, current, record)
+    return record
+
+
+def delete(db: sqlite3.Connection, call: Call, resource: Resource, current: Record) -> None:
+    """Remove the record `current` for good. Raises Forbidden."""
+    if not access.may_write(db, call.caller, current["uuid"], current["owner_uuid"]):
+        raise Forbidden(f"You may not change {current['uuid']}")
+    sql.delete(db, resource.name, Condition("uuid = ?", (current["uuid"],)))
+    _note(db, call, resource, current, None)
+
+
+def _note(
+    db: sqlite3.Connection, call: Call, resource: Resource, old: Record | None, new: Record | None
+) -> None:
+    if resource is not LOGS:
+        audit.note_change(db, resource, old, new, by_uuid=call.caller.user_uuid, now=call.now)
 
 
 def _with_free_name(write: Any, record: Record, uuid: str, ensure_unique_name: bool) -> Record:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from arvados_fuse.standalone.api import cluster_methods, collections, groups, users
+from arvados_fuse.standalone.api import cluster_methods, collections, groups, logs, users
 from arvados_fuse.standalone.api.errors import MethodNotAllowed, NotFound
 from arvados_fuse.standalone.api.method import Method
 from arvados_fuse.standalone.api.plain import list_method
@@ -22,6 +22,7 @@ METHODS: tuple[Method, ...] = (
     *groups.METHODS,
     *users.METHODS,
     list_method(LINKS),
+    *logs.METHODS,
     *cluster_methods.METHODS,
 )
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from arvados_fuse.standalone.records.conditions import ALWAYS, Condition, all_of
 from arvados_fuse.standalone.records.model import Resource
-from arvados_fuse.standalone.records.tables import KEEP_SERVICES, TOKENS, USERS
+from arvados_fuse.standalone.records.tables import KEEP_SERVICES, LOGS, TOKENS, USERS
 
 __all__ = ["Caller", "is_inside", "may_write", "not_trashed", "owned_below", "visible"]
 
@@ -80,6 +80,13 @@ def _readable(resource: Resource, caller: Caller) -> Condition:
         return Condition(f"{table}.owner_uuid = ?", (caller.user_uuid,))
     if caller.is_admin:
         return ALWAYS
+    if resource is LOGS:
+        own = (caller.user_uuid,)
+        sql = " OR ".join(
+            f"{table}.{name} IN ({_OWN_TREE})"
+            for name in ("object_uuid", "object_owner_uuid", "owner_uuid")
+        )
+        return Condition(sql, own * 3)
     if resource is USERS:
         return Condition(f"{table}.uuid = ?", (caller.user_uuid,))
     return Condition(
@@ -102,6 +109,6 @@ def not_trashed(resource: Resource, now: str, include_trash: bool) -> Condition:
     conditions = []
     if has_trash:
         conditions.append(Condition(f"{table}.trash_at IS NULL OR {table}.trash_at > ?", (now,)))
-    if resource not in (USERS, TOKENS, KEEP_SERVICES):
+    if resource not in (USERS, TOKENS, KEEP_SERVICES, LOGS):
         conditions.append(Condition(f"{table}.owner_uuid NOT IN ({_TRASHED_PROJECTS})", (now,)))
     return all_of(conditions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from arvados_fuse.standalone import clock
 from arvados_fuse.standalone.records.filters import canonical_json
 from arvados_fuse.standalone.records.model import Attribute, Resource, Type
 
-__all__ = ["ValueInvalid", "checked_value", "decoded", "encoded"]
+__all__ = ["ValueInvalid", "checked_value", "decoded", "encoded", "etag"]
 
 
 class ValueInvalid(ValueError):
@@ -39,6 +40,12 @@ def encoded(resource: Resource, values: Mapping[str, Any]) -> dict[str, Any]:
         name: canonical_json(value) if attributes[name].type.is_json else value
         for name, value in values.items()
     }
+
+
+def etag(resource: Resource, record: Mapping[str, Any]) -> str:
+    """Return a text that is another one when anything in the columns of `record` is."""
+    small = {name: record[name] for name in resource.small_columns if name in record}
+    return hashlib.md5(canonical_json(small).encode()).hexdigest()
 
 
 def checked_value(attribute: Attribute, value: Any) -> Any:

@@ -17,7 +17,7 @@ from arvados_fuse.standalone.records.tables import RESOURCES
 
 __all__ = ["Database", "DatabaseUnusable"]
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 """Number of the layout of the tables; a database with another number is not touched."""
 
 _META = "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)"

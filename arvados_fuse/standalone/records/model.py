@@ -121,6 +121,8 @@ class Resource:
         """The SQL statements that make its table and indexes where they do not exist."""
         columns = ["id INTEGER PRIMARY KEY AUTOINCREMENT"]
         for attribute in self.columns:
+            if attribute.name == "id":
+                continue
             unique = " NOT NULL UNIQUE" if attribute.name == "uuid" else ""
             columns.append(f"{attribute.name} {attribute.type.sql}{unique}")
         statements = [f"CREATE TABLE IF NOT EXISTS {self.name} ({', '.join(columns)})"]

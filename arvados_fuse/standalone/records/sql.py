@@ -47,13 +47,14 @@ def count(
     return int(number)
 
 
-def insert(db: sqlite3.Connection, table: str, row: Mapping[str, Any]) -> None:
-    """Add a row."""
+def insert(db: sqlite3.Connection, table: str, row: Mapping[str, Any]) -> int:
+    """Add a row; return its number."""
     places = ", ".join("?" * len(row))
-    db.execute(
+    cursor = db.execute(
         f"INSERT INTO {table} ({', '.join(row)}) VALUES ({places})",
         tuple(row.values()),
     )
+    return int(cursor.lastrowid or 0)
 
 
 def update(

@@ -12,6 +12,7 @@ __all__ = [
     "GROUPS",
     "KEEP_SERVICES",
     "LINKS",
+    "LOGS",
     "RESOURCES",
     "TOKENS",
     "USERS",
@@ -47,8 +48,8 @@ _RIGHTS = (
     Attribute("can_manage", Type.BOOLEAN, Writable.IGNORED, stored=False),
     Attribute("writable_by", Type.ARRAY, Writable.IGNORED, stored=False),
 )
-# What lists and trash look up at every request.
-_USUAL_INDEXES = ("owner_uuid", "modified_at, uuid")
+# What lists and trash look up at every request. Clients page through a project by uuid.
+_USUAL_INDEXES = ("owner_uuid, uuid", "modified_at, uuid")
 
 COLLECTIONS = Resource(
     name="collections",
@@ -178,6 +179,27 @@ TOKENS = Resource(
     indexes=("owner_uuid", "api_token"),
 )
 
+LOGS = Resource(
+    name="logs",
+    singular="log",
+    infix="57u5n",
+    class_name="Log",
+    attributes=(
+        # The number of the row: it only grows, so clients can go on where they were.
+        Attribute("id", Type.INTEGER, Writable.IGNORED),
+        *_COMMON,
+        Attribute("object_uuid"),
+        Attribute("object_owner_uuid"),
+        Attribute("object_kind", writable=Writable.IGNORED, stored=False),
+        Attribute("event_type"),
+        Attribute("event_at", _TIME),
+        Attribute("summary"),
+        _PROPERTIES,
+        *_KIND,
+    ),
+    indexes=("created_at", "object_uuid", "modified_at, uuid"),
+)
+
 KEEP_SERVICES = Resource(
     name="keep_services",
     singular="keep_service",
@@ -194,7 +216,7 @@ KEEP_SERVICES = Resource(
     ),
 )
 
-RESOURCES = (COLLECTIONS, GROUPS, USERS, LINKS, TOKENS, KEEP_SERVICES)
+RESOURCES = (COLLECTIONS, GROUPS, USERS, LINKS, LOGS, TOKENS, KEEP_SERVICES)
 
 _BY_INFIX = {resource.infix: resource for resource in RESOURCES}
 

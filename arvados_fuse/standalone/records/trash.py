@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
 from arvados_fuse.standalone import clock
 from arvados_fuse.standalone.limits import Limits
-from arvados_fuse.standalone.records import sql
+from arvados_fuse.standalone.records import audit, sql
+from arvados_fuse.standalone.records.codec import decoded
 from arvados_fuse.standalone.records.conditions import Condition
 from arvados_fuse.standalone.records.database import Database
+from arvados_fuse.standalone.records.model import Resource
 from arvados_fuse.standalone.records.tables import RESOURCES
 
 __all__ = ["TimesInvalid", "deleted_now", "settled", "sweep", "trashed_now", "untrashed"]
@@ -100,18 +103,32 @@ _DOOMED = """
     ) SELECT uuid FROM found"""
 
 
-def sweep(database: Database, now: str) -> None:
+def sweep(database: Database, now: str, log_lifetime_s: int = Limits.log_lifetime_s) -> None:
     """Mark what has expired as trashed; remove what is past its deletion time, with its contents.
 
-    Requests go by the times alone, so it does not matter to them when this runs.
+    Also forgets what is in the log for longer than `log_lifetime_s`. Requests go by the times
+    alone, so it does not matter to them when this runs.
     """
-    trashable = [r.name for r in RESOURCES if "trash_at" in r.by_name]
+    trashable = [resource for resource in RESOURCES if "trash_at" in resource.by_name]
     with database.write() as db:
-        for table in trashable:
+        for resource in trashable:
             expired = Condition("trash_at <= ? AND is_trashed = 0", (now,))
-            sql.update(db, table, {"is_trashed": True}, expired)
+            sql.update(db, resource.name, {"is_trashed": True}, expired)
         db.execute(_DOOMED, (now,))
-        for table in trashable:
-            sql.delete(db, table, Condition("delete_at <= ?", (now,)))
-            sql.delete(db, table, Condition("owner_uuid IN (SELECT uuid FROM doomed)"))
+        for resource in trashable:
+            _remove(db, resource, now)
         db.execute("DROP TABLE doomed")
+        audit.forget_before(db, clock.plus(now, -log_lifetime_s))
+
+
+def _remove(db: sqlite3.Connection, resource: Resource, now: str) -> None:
+    due = Condition("delete_at <= ? OR owner_uuid IN (SELECT uuid FROM doomed)", (now,))
+    for row in sql.select(db, resource.small_columns, resource.name, due).fetchall():
+        record = decoded(resource, row)
+        audit.note_change(db, resource, record, None, by_uuid=_system_user_uuid(db), now=now)
+    sql.delete(db, resource.name, due)
+
+
+def _system_user_uuid(db: sqlite3.Connection) -> str:
+    (cluster_id,) = db.execute("SELECT value FROM meta WHERE key = 'cluster_id'").fetchone()
+    return f"{cluster_id}-tpzed-000000000000000"
