@@ -12,7 +12,7 @@ from arvados_fuse.command import background, mountpoint
 from arvados_fuse.command.problem import CommandError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
     from types import FrameType
 
@@ -26,15 +26,13 @@ def run(command: Sequence[str], mount_dir: Path, start_mount: Callable[[], int])
 
     start_mount: mounts and returns the number of the process that serves the mount
     Returns the command's exit code; -N if signal N ended it; the errno if it could not start.
-    Raises CommandError if the mount cannot be started, or if a signal comes before the command
-    has started.
+    Raises CommandError if the mount cannot be started, or if a signal comes before that is done.
     """
     with _Signals() as signals:
         process = start_mount()
+        signals.hold()
         try:
             return _run(command, signals)
-        except KeyboardInterrupt:
-            raise CommandError("Interrupted before the command was started.", 130) from None
         finally:
             _end(mount_dir, process)
 
@@ -45,8 +43,8 @@ def _run(command: Sequence[str], signals: _Signals) -> int:
     except OSError as error:
         print(f"arv-mount: cannot run {command[0]}: {error.strerror}", file=sys.stderr)
         return error.errno or 255
-    with signals.forwarded_to(child):
-        return child.wait()
+    signals.forward_to(child)
+    return child.wait()
 
 
 def _end(mount_dir: Path, process: int) -> None:
@@ -59,9 +57,11 @@ def _end(mount_dir: Path, process: int) -> None:
 
 
 class _Signals(contextlib.AbstractContextManager["_Signals"]):
-    """Signals go to the command while it runs, and raise KeyboardInterrupt before."""
+    """What signals do: end the start of the mount, and from then on go to the command."""
 
     def __init__(self) -> None:
+        self._holding = False
+        self._held: int | None = None
         self._child: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> _Signals:
@@ -72,13 +72,20 @@ class _Signals(contextlib.AbstractContextManager["_Signals"]):
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _receive(self, number: int, _: FrameType | None) -> None:
-        if self._child is None:
-            raise KeyboardInterrupt
-        self._child.send_signal(number)
+    def hold(self) -> None:
+        """Keep a signal for the command, which is about to start."""
+        self._holding = True
 
-    @contextlib.contextmanager
-    def forwarded_to(self, child: subprocess.Popen[bytes]) -> Iterator[None]:
-        """Pass signals on to `child` for as long as it runs; later ones do nothing."""
+    def forward_to(self, child: subprocess.Popen[bytes]) -> None:
+        """Pass signals on to `child`, first the one that was kept for it."""
         self._child = child
-        yield
+        if self._held is not None:
+            child.send_signal(self._held)
+
+    def _receive(self, number: int, _: FrameType | None) -> None:
+        if self._child is not None:
+            self._child.send_signal(number)
+        elif self._holding:
+            self._held = number
+        else:
+            raise KeyboardInterrupt
