@@ -100,6 +100,8 @@ class _Cluster:
             api_socket = stack.enter_context(self._listen("api", self._settings.api_port))
             keep_socket = stack.enter_context(self._listen("keep", self._settings.keep_port))
             core = self._core(api_socket, keep_socket)
+            # Manifests name the empty block although nobody writes it, and some clients read it.
+            self._store.add(b"")
             api_threads = stack.enter_context(ThreadPoolExecutor(_THREADS, "api"))
             keep_threads = stack.enter_context(ThreadPoolExecutor(_THREADS, "keep"))
             if self._settings.sample:

@@ -11,8 +11,10 @@ import arvados.errors
 import arvados.util
 import pytest
 
+from tests.support.cluster import RunningCluster
 from tests.support.contents import BLOCK, pseudo_random
 
+BY_NAME = "/arvados/v1/collections?filters=%5B%5B%22name%22,%22=%22,%22{}%22%5D%5D"
 TOOLS = Path(sys.executable).parent
 
 
@@ -102,6 +104,22 @@ class TestTools:
         uuid = text(tool("arv-put", "--no-progress", "one"))
         tool("arv-put", "--no-progress", "--update-collection", uuid, "two")
         assert sorted(text(tool("arv-ls", uuid)).splitlines()) == ["./one", "./two"]
+
+    def test_project_is_copied_to_another_cluster(self, tool, running_cluster, tmp_path):
+        """arv-copy: the way from the standalone cluster to a real one (docs/standalone.md)."""
+        source = running_cluster.api().groups()
+        (sample,) = source.list(filters=[["name", "=", "Sample project"]]).execute()["items"]
+        with RunningCluster(tmp_path / "other") as other:
+            for cluster in (running_cluster, other):
+                settings = (cluster.dir / "env.sh").read_text().replace("export ", "")
+                (tmp_path / f"{cluster.dir.name}.conf").write_text(settings)
+            clusters = ("--src", f"./{running_cluster.dir.name}.conf", "--dst", "./other.conf")
+            home = other.api().users().current().execute()["uuid"]
+            tool("arv-copy", "--no-progress", *clusters, "--project-uuid", home, sample["uuid"])
+            (primes,) = other.request("GET", BY_NAME.format("Primes"))[1]["items"]
+            reader = arvados.collection.CollectionReader(primes["uuid"], api_client=other.api())
+            with reader.open("MD5SUMS") as sums:
+                assert sums.read().endswith("primes-below-2^24.u32le\n")
 
     def test_sample_passes_its_own_check(self, tool, api, tmp_path):
         (primes,) = api.collections().list(filters=[["name", "=", "Primes"]]).execute()["items"]

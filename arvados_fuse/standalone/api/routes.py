@@ -11,7 +11,7 @@ from arvados_fuse.standalone.api import cluster_methods, collections, groups, lo
 from arvados_fuse.standalone.api.errors import MethodNotAllowed, NotFound
 from arvados_fuse.standalone.api.method import Method
 from arvados_fuse.standalone.api.plain import list_method
-from arvados_fuse.standalone.records.tables import LINKS
+from arvados_fuse.standalone.records.tables import LINKS, WORKFLOWS
 
 __all__ = ["BASE_PATH", "METHODS", "Match", "match"]
 
@@ -22,6 +22,7 @@ METHODS: tuple[Method, ...] = (
     *groups.METHODS,
     *users.METHODS,
     list_method(LINKS),
+    list_method(WORKFLOWS),
     *logs.METHODS,
     *cluster_methods.METHODS,
 )

@@ -16,6 +16,7 @@ __all__ = [
     "RESOURCES",
     "TOKENS",
     "USERS",
+    "WORKFLOWS",
     "resource_of_uuid",
 ]
 
@@ -216,7 +217,23 @@ KEEP_SERVICES = Resource(
     ),
 )
 
-RESOURCES = (COLLECTIONS, GROUPS, USERS, LINKS, LOGS, TOKENS, KEEP_SERVICES)
+WORKFLOWS = Resource(
+    name="workflows",
+    singular="workflow",
+    infix="7fd4e",
+    class_name="Workflow",
+    attributes=(
+        *_COMMON,
+        _NAME,
+        _DESCRIPTION,
+        Attribute("definition"),
+        *_KIND,
+    ),
+    indexes=_USUAL_INDEXES,
+)
+"""There are none, as nothing here could run them; but clients that copy projects ask for them."""
+
+RESOURCES = (COLLECTIONS, GROUPS, USERS, LINKS, LOGS, TOKENS, KEEP_SERVICES, WORKFLOWS)
 
 _BY_INFIX = {resource.infix: resource for resource in RESOURCES}
 
