@@ -19,6 +19,7 @@ from typing import Any
 from aiohttp import web
 
 from arvados_fuse.standalone import clock, directory, identity, sample
+from arvados_fuse.standalone.api.eventbus import EventBus
 from arvados_fuse.standalone.api.server import ApiServer, operation_name
 from arvados_fuse.standalone.api.service import ApiService
 from arvados_fuse.standalone.certificate import tls_context
@@ -99,9 +100,9 @@ class _Cluster:
             stack.callback(self._database.close)
             api_socket = stack.enter_context(self._listen("api", self._settings.api_port))
             keep_socket = stack.enter_context(self._listen("keep", self._settings.keep_port))
-            core = self._core(api_socket, keep_socket)
             # Manifests name the empty block although nobody writes it, and some clients read it.
             self._store.add(b"")
+            core = self._core(api_socket, keep_socket)
             api_threads = stack.enter_context(ThreadPoolExecutor(_THREADS, "api"))
             keep_threads = stack.enter_context(ThreadPoolExecutor(_THREADS, "keep"))
             if self._settings.sample:
@@ -110,6 +111,7 @@ class _Cluster:
             api = ApiServer(service, api_threads, self._limits.max_request_size)
             keep = KeepServer(self._store, self._signer, self._limits, keep_threads)
             api_app, keep_app = self._applications(service)
+            EventBus(self._database, api_threads).add_routes(api_app)
             api.add_routes(api_app)
             keep.add_routes(keep_app)
             stack.push_async_callback((await _start(api_app, api_socket, self._tls)).cleanup)

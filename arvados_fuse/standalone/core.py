@@ -8,10 +8,13 @@ from arvados_fuse.standalone.limits import Limits
 from arvados_fuse.standalone.records.database import Database
 from arvados_fuse.standalone.signatures import BlobSigner
 
-__all__ = ["HOST", "Core"]
+__all__ = ["HOST", "WEBSOCKET_PATH", "Core"]
 
 HOST = "127.0.0.1"
 """The only address that the cluster listens on."""
+
+WEBSOCKET_PATH = "/websocket"
+"""Of the event stream, on the port of the API."""
 
 
 @dataclass(frozen=True)
@@ -37,3 +40,8 @@ class Core:
     def root_url(self) -> str:
         """Where clients find the API, with a slash at the end."""
         return f"https://{HOST}:{self.api_port}/"
+
+    @property
+    def websocket_url(self) -> str:
+        """Where clients find the event stream."""
+        return f"wss://{HOST}:{self.api_port}{WEBSOCKET_PATH}"

@@ -58,7 +58,7 @@ def discovery_document(core: Core, methods: Iterable[Method]) -> dict[str, Any]:
         "maxItemsPerResponse": core.limits.max_items_per_response,
         "remoteHosts": {},
         "remoteHostsViaDNS": False,
-        "websocketUrl": "",
+        "websocketUrl": core.websocket_url,
         "parameters": {
             "alt": {
                 "type": "string",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -35,6 +35,7 @@ class Database:
         self._local = threading.local()
         self._writing = threading.Lock()
         self._opened: list[sqlite3.Connection] = []
+        self._after_commit: Callable[[], None] | None = None
         try:
             self._make_tables()
         except sqlite3.Error as error:
@@ -44,6 +45,13 @@ class Database:
         """Close the connections of all threads; none of them may use the database any more."""
         for connection in self._opened:
             connection.close()
+
+    def call_after_commit(self, function: Callable[[], None] | None) -> None:
+        """Call `function` after each writing transaction, in the thread of the writer.
+
+        It has to be quick, for a request waits for it. None: call nothing any more.
+        """
+        self._after_commit = function
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -70,6 +78,8 @@ class Database:
             except BaseException:
                 connection.execute("ROLLBACK")
                 raise
+        if self._after_commit is not None:
+            self._after_commit()
 
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)

@@ -1,0 +1,161 @@
+"""Events: entries of the log as listeners get them, and who may get which.
+
+(Arvados documentation, "API Reference", "Websocket event stream".)
+"""
+
+from __future__ import annotations
+
+import json
+import operator
+import sqlite3
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from arvados_fuse.standalone import clock
+from arvados_fuse.standalone.api import auth, routes
+from arvados_fuse.standalone.records import access, sql
+from arvados_fuse.standalone.records.access import Caller
+from arvados_fuse.standalone.records.codec import decoded
+from arvados_fuse.standalone.records.conditions import Condition, all_of
+from arvados_fuse.standalone.records.listing import fetch_one
+from arvados_fuse.standalone.records.tables import LOGS, resource_of_uuid
+
+__all__ = ["Event", "Subscription", "events_between", "is_visible", "newest_id", "subscription"]
+
+_REDUCED = (
+    "is_trashed",
+    "name",
+    "owner_uuid",
+    "portable_data_hash",
+    "requesting_container_uuid",
+    "state",
+)
+"""The attributes that events tell about; who wants more asks for the record."""
+
+_COMPARISONS: dict[str, Callable[[str, str], bool]] = {
+    "=": operator.eq,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+class Event(NamedTuple):
+    """One entry of the log.
+
+    rest: the message for listeners as JSON, from behind its opening brace
+    """
+
+    id: int
+    event_type: str
+    created_at: str
+    object_uuid: str | None
+    object_owner_uuid: str | None
+    rest: str
+
+
+class Subscription(NamedTuple):
+    """Which events a listener wants.
+
+    filters: as the listener sent them, to be recognized when it unsubscribes
+    event_types: None for all
+    times: comparisons with the time of the entry
+    """
+
+    filters: list[Any]
+    event_types: frozenset[str] | None
+    times: tuple[tuple[str, str], ...]
+
+    def wants(self, event: Event) -> bool:
+        """Whether the event is one of those."""
+        if self.event_types is not None and event.event_type not in self.event_types:
+            return False
+        return all(_COMPARISONS[sign](event.created_at, moment) for sign, moment in self.times)
+
+
+def subscription(filters: Any) -> Subscription:
+    """Return what `filters`, sent by a client, ask for. Raises ValueError.
+
+    As on a real cluster, only the type of an event and its time can be filtered by; other
+    conditions are taken for true.
+    """
+    if not isinstance(filters, list):
+        raise ValueError("filters have to be an array")
+    types: frozenset[str] | None = None
+    times = []
+    for one in filters:
+        if not isinstance(one, list) or len(one) != 3:
+            raise ValueError("a filter needs three elements")
+        name, sign, operand = one
+        if name == "event_type" and sign == "in" and isinstance(operand, list):
+            wanted = frozenset(str(item) for item in operand)
+            types = wanted if types is None else types & wanted
+        elif name == "created_at" and sign in _COMPARISONS and isinstance(operand, str):
+            times.append((sign, clock.timestamp(operand)))
+    return Subscription(filters, types, tuple(times))
+
+
+def newest_id(db: sqlite3.Connection) -> int:
+    """Return the id of the last entry of the log; 0 if there has never been one."""
+    (number,) = db.execute("SELECT coalesce(max(id), 0) FROM logs").fetchone()
+    return int(number)
+
+
+def events_between(
+    db: sqlite3.Connection, after: int, upto: int, limit: int, since: str = ""
+) -> list[Event]:
+    """Return the first `limit` events with after < id <= upto that happened after `since`."""
+    condition = Condition("id > ? AND id <= ? AND created_at > ?", (after, upto, since))
+    rows = sql.select(db, LOGS.small_columns, LOGS.name, condition, "ORDER BY id", limit=limit)
+    return [_event(decoded(LOGS, row)) for row in rows]
+
+
+def _event(entry: dict[str, Any]) -> Event:
+    object_kind = resource_of_uuid(entry["object_uuid"])
+    message = {
+        "id": entry["id"],
+        "uuid": entry["uuid"],
+        "object_uuid": entry["object_uuid"],
+        "object_owner_uuid": entry["object_owner_uuid"],
+        "object_kind": object_kind.kind if object_kind else None,
+        "event_type": entry["event_type"],
+        "event_at": entry["event_at"],
+        "properties": _reduced(entry["properties"]),
+    }
+    return Event(
+        id=entry["id"],
+        event_type=entry["event_type"] or "",
+        created_at=entry["created_at"],
+        object_uuid=entry["object_uuid"],
+        object_owner_uuid=entry["object_owner_uuid"],
+        rest=json.dumps(message)[1:],
+    )
+
+
+def _reduced(properties: dict[str, Any]) -> dict[str, Any]:
+    if "text" in properties:
+        return properties
+    found = {}
+    for side in ("old_attributes", "new_attributes"):
+        attributes = properties.get(side)
+        if isinstance(attributes, dict):
+            found[side] = {name: attributes[name] for name in _REDUCED if name in attributes}
+    return found
+
+
+def is_visible(db: sqlite3.Connection, caller: Caller, event: Event, now: str) -> bool:
+    """Whether `caller` could get the object of the event; of one that is gone, its owner."""
+    uuid = event.object_owner_uuid if event.event_type == "delete" else event.object_uuid
+    resource = resource_of_uuid(uuid)
+    if resource is None:
+        return caller.is_admin
+    if not auth.in_scope(caller, "GET", f"{routes.BASE_PATH}{resource.name}/{uuid}"):
+        return False
+    condition = all_of(
+        [
+            Condition(f"{resource.name}.uuid = ?", (uuid,)),
+            access.visible(resource, caller, now, include_trash=True),
+        ]
+    )
+    return fetch_one(db, resource, ["uuid"], condition) is not None
