@@ -8,20 +8,26 @@ lock held; where a read has to wait for a block, it gives the lock up.
 from __future__ import annotations
 
 from bisect import bisect_right
+from contextlib import suppress
 from itertools import accumulate
 from typing import TYPE_CHECKING, Protocol
+
+from arvados_fuse.errors import FileSystemError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from arvados_fuse.collection.tree import Segment
-    from arvados_fuse.errors import FileSystemError
     from arvados_fuse.fresh import FreshBase, KernelNotifier, Unlocked
     from arvados_fuse.fusedir.listing import Listing
     from arvados_fuse.fusefile import File
     from arvados_fuse.keep.cache import Block, BlockCache
 
 __all__ = ["BytesHandle", "DirectoryHandle", "FileHandle", "SegmentsHandle", "open_file"]
+
+WIDEST_READ_AHEAD = 3
+"""Segments asked for ahead of a sequential reader: what two cores can check while one is read
+(measured: benchmarks/block_path.py). A cache that holds few blocks gets fewer."""
 
 
 class FileHandle(Protocol):
@@ -59,6 +65,34 @@ class BytesHandle:
         return self._content[offset : offset + size]
 
 
+class ReadAhead:
+    """Which segments a reader is going to want, judged by the order in which it reads.
+
+    Whoever enters a segment at its first byte, just after the one before it, reads in order: the
+    next segment is asked for, and with each further one another, up to `widest`. Any jump
+    ends that. So random readers cause no request of their own.
+    """
+
+    __slots__ = ("_last", "_width", "_widest")
+
+    def __init__(self, widest: int) -> None:
+        self._widest = widest
+        self._last = -1
+        self._width = 0
+
+    def entered(self, number: int, *, at_start: bool) -> range:
+        """Note that segment `number` is read; return the numbers of those to ask for now."""
+        last = self._last
+        if number in (last, last - 1):  # the kernel asks for pieces side by side
+            return range(0)
+        self._last = number
+        if number == last + 1 and number > 0 and at_start:
+            self._width = min(self._width + 1, self._widest)
+        else:
+            self._width = 0
+        return range(number + 1, number + 1 + self._width)
+
+
 class SegmentsHandle:
     """An open file whose content is in Keep blocks.
 
@@ -78,6 +112,7 @@ class SegmentsHandle:
         "_error",
         "_inode",
         "_kernel",
+        "_read_ahead",
         "_segments",
         "_size",
         "_starts",
@@ -103,6 +138,7 @@ class SegmentsHandle:
         self._kernel = kernel
         self._current: tuple[int, int, int, Block | None] = (0, 0, 0, None)
         self._error: FileSystemError | None = None
+        self._read_ahead = ReadAhead(min(WIDEST_READ_AHEAD, blocks.capacity // 4))
 
     def read(self, offset: int, size: int) -> bytes | memoryview:
         """Up to `size` bytes from `offset`.
@@ -155,7 +191,14 @@ class SegmentsHandle:
         first = self._starts[number]
         segment = self._segments[number]
         block = self._blocks.get(segment.locator)
+        self._ask_ahead(self._read_ahead.entered(number, at_start=offset == first))
         return first, first + segment.size, first - segment.offset, block
+
+    def _ask_ahead(self, numbers: range) -> None:
+        """Have the blocks of segments fetched that will be read soon."""
+        for segment in self._segments[numbers.start : numbers.stop]:
+            with suppress(FileSystemError):  # shows when the segment is read, if it ever is
+                self._blocks.get(segment.locator)
 
 
 class DirectoryHandle:

@@ -5,8 +5,8 @@ block that is not here is filled by one of a few threads: from the disk cache, e
 service into memory; once verified it moves to disk, or stays in RAM where there is no disk cache
 or the disk cannot take it.
 
-This is also where prefetch belongs: `get` starts a fill whoever calls it and whether or not
-anybody reads the block afterwards.
+`get` starts a fill whoever calls it and whether or not anybody reads the block afterwards: handles
+that are read in order call it ahead of their readers.
 
 The lock here guards the table of blocks alone. It is never held during I/O, while a witness is
 poisoned, or while another lock is taken.
@@ -24,7 +24,7 @@ from arvados_fuse.errors import ClusterError, ClusterUnreachable, FileSystemErro
 from arvados_fuse.keep.arrival import Arrival, Witness
 from arvados_fuse.keep.block import Block
 from arvados_fuse.keep.disk import DiskStorage
-from arvados_fuse.keep.locators import Locator, parse_locator
+from arvados_fuse.keep.locators import MAX_BLOCK_SIZE, Locator, parse_locator
 from arvados_fuse.keep.shelf import Shelf
 from arvados_fuse.keep.storage import DamagedCopy, RamStorage, allocate
 from arvados_fuse.keep.workers import Workers
@@ -117,6 +117,11 @@ class BlockCache:
         ram = Shelf(RamStorage(), limit=DEFAULT_RAM_CACHE_SIZE, slots=_RAM_SLOTS)
         disk = Shelf(DiskStorage(directory), limit=limit, slots=slots)
         return cls(source, ram, disk, metrics=metrics)
+
+    @property
+    def capacity(self) -> int:
+        """How many full blocks fit into the cache."""
+        return (self._disk or self._ram).limit // MAX_BLOCK_SIZE
 
     @property
     def ram_held(self) -> int:

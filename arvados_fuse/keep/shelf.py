@@ -28,8 +28,8 @@ class Shelf:
     """
 
     def __init__(self, storage: Storage, *, limit: int, slots: int) -> None:
+        self.limit = limit
         self._storage = storage
-        self._limit = limit
         self._slots = slots
         self._lock = threading.Lock()
         self._held = 0  # bytes of blocks on the shelf and of reservations
@@ -97,7 +97,7 @@ class Shelf:
         _release(surplus)
 
     def _is_full(self, size: int) -> bool:
-        return self._held + self._storage.idle_size() > self._limit or self._lacks_room(size)
+        return self._held + self._storage.idle_size() > self.limit or self._lacks_room(size)
 
     def _lacks_room(self, size: int) -> bool:
         return self._storage.lacks_room(size, self._held + self._storage.idle_size())

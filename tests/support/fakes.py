@@ -160,6 +160,8 @@ class FakeBlock:
 class FakeBlocks:
     """A block cache that has all blocks; counts how often each is asked for."""
 
+    capacity = 100
+
     def __init__(self) -> None:
         self.blocks: dict[str, FakeBlock] = {}
         self.asked: list[str] = []

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arvados_fuse.collection.tree import Segment
-from arvados_fuse.errors import BlockCorrupt, BlockLost
+from arvados_fuse.errors import BlockCorrupt, BlockLost, ManifestError
 from arvados_fuse.fresh import FreshBase
 from arvados_fuse.fusedir.listing import Listing
 from arvados_fuse.fusefile import File, StringFile
@@ -55,6 +55,85 @@ class Keep:
 @pytest.fixture
 def keep():
     return Keep()
+
+
+class TestReadAhead:
+    """A file of eight segments of four bytes, each in a block of its own."""
+
+    @pytest.fixture
+    def segments(self, keep):
+        return [keep.segment(bytes([65 + number] * 4)) for number in range(8)]
+
+    @pytest.fixture
+    def handle(self, keep, segments):
+        return keep.open(*segments)
+
+    def asked(self, keep, segments):
+        """The numbers of the segments whose blocks were asked for, in order, each once."""
+        numbers = [[s.locator for s in segments].index(locator) for locator in keep.blocks.asked]
+        return list(dict.fromkeys(numbers))
+
+    def test_the_first_segment_alone_says_nothing(self, keep, segments, handle):
+        handle.read(0, 2)
+        handle.read(2, 2)
+        assert self.asked(keep, segments) == [0]
+
+    def test_widens_with_each_segment_that_is_reached_in_order(self, keep, segments, handle):
+        handle.read(0, 4)
+        handle.read(4, 4)
+        assert self.asked(keep, segments) == [0, 1, 2]
+        handle.read(8, 4)
+        assert self.asked(keep, segments) == [0, 1, 2, 3, 4]
+        handle.read(12, 4)
+        assert self.asked(keep, segments) == [0, 1, 2, 3, 4, 5, 6]
+
+    def test_a_read_over_the_border_is_in_order_too(self, keep, segments, handle):
+        handle.read(0, 3)
+        handle.read(3, 3)
+        assert self.asked(keep, segments) == [0, 1, 2]
+
+    def test_random_reads_ask_for_nothing_ahead(self, keep, segments, handle):
+        for number in (3, 7, 1, 5, 0):
+            handle.read(number * 4 + 1, 2)
+        assert self.asked(keep, segments) == [3, 7, 1, 5, 0]
+
+    def test_a_jump_ends_it(self, keep, segments, handle):
+        handle.read(0, 8)
+        handle.read(20, 2)
+        keep.blocks.asked.clear()
+        handle.read(0, 4)
+        handle.read(4, 4)
+        assert self.asked(keep, segments) == [0, 1, 2]
+
+    def test_the_kernels_reads_side_by_side_do_not_end_it(self, keep, segments, handle):
+        handle.read(0, 4)
+        handle.read(4, 2)
+        handle.read(2, 2)
+        handle.read(6, 2)
+        handle.read(8, 4)
+        assert self.asked(keep, segments) == [0, 1, 2, 3, 4]
+
+    def test_a_cache_of_few_blocks_gets_little_ahead(self, keep, segments):
+        keep.blocks.capacity = 4
+        handle = keep.open(*segments)
+        for number in range(4):
+            handle.read(number * 4, 4)
+        assert self.asked(keep, segments) == [0, 1, 2, 3, 4]
+
+    def test_what_cannot_be_asked_for_fails_when_it_is_read_and_not_before(self, keep, segments):
+        bad = segments[2]._replace(locator="no locator")
+        handle = keep.open(*segments[:2], bad)
+        asked = keep.blocks.get
+
+        def get(locator):
+            if locator == "no locator":
+                raise ManifestError("no locator")
+            return asked(locator)
+
+        keep.blocks.get = get
+        assert bytes(handle.read(0, 8)) == b"AAAABBBB"
+        with pytest.raises(ManifestError):
+            handle.read(8, 1)
 
 
 class TestReading:
