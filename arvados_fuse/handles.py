@@ -73,7 +73,7 @@ class ReadAhead:
     ends that. So random readers cause no request of their own.
     """
 
-    __slots__ = ("_last", "_width", "_widest")
+    __slots__ = ("_last", "_widest", "_width")
 
     def __init__(self, widest: int) -> None:
         self._widest = widest

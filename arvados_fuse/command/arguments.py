@@ -19,7 +19,7 @@ from arvados_fuse.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Mode", "Settings", "parse"]
+__all__ = ["Mode", "Settings", "make_parser", "parse"]
 
 
 class Mode(enum.Enum):
@@ -65,7 +65,7 @@ class Settings:
 
 def parse(arguments: Sequence[str]) -> Settings:
     """Read the command line. Prints usage and ends the process with code 2 if it is wrong."""
-    parser = _parser()
+    parser = make_parser()
     found = parser.parse_args(arguments)
     mode, target = found.mode or (Mode.ALL, "")
     if found.standalone_dir is not None and not found.standalone:
@@ -99,7 +99,8 @@ def _standalone_dir() -> Path:
     return Path(data_home) / "arvados-standalone"
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of the command line, which also knows all options for the documents."""
     parser = argparse.ArgumentParser(
         prog="arv-mount",
         description="Show an Arvados cluster as a file system, read-only.",
