@@ -2,6 +2,7 @@
 
 `arguments` reads the command line into one frozen `Settings`; `background` gives the mount a
 process of its own and waits until it works; `mount` builds the file system of the settings and
-serves it; `mountpoint` looks after the directory that it is mounted on; `execute` is `--exec`.
+serves it; `clusters` finds the cluster and `layout` what the root is; `mountpoint` looks after the
+directory that it is mounted on; `ending` unmounts when a signal comes; `execute` is `--exec`.
 Nothing below this package sees arguments or environment variables.
 """

@@ -15,16 +15,14 @@ import llfuse
 
 from arvados_fuse.api import ArvadosCluster
 from arvados_fuse.command import clusters, mountpoint
-from arvados_fuse.command.arguments import Mode, Settings
+from arvados_fuse.command.arguments import Settings
 from arvados_fuse.command.ending import end_on_signals
+from arvados_fuse.command.layout import plant_root
 from arvados_fuse.command.problem import CommandError
-from arvados_fuse.errors import FileSystemError, NoSuchEntry
+from arvados_fuse.errors import FileSystemError
 from arvados_fuse.fresh import SingleFlight
-from arvados_fuse.fusedir.collection import CollectionDirectory
-from arvados_fuse.fusedir.directory import Directory, Surroundings
-from arvados_fuse.fusedir.magic import BY_ID_README, FixedDirectory, MagicDirectory
+from arvados_fuse.fusedir.directory import Surroundings
 from arvados_fuse.fusedir.names import NameRules
-from arvados_fuse.fusedir.project import HomeDirectory, ProjectDirectory
 from arvados_fuse.inodes import InodeCache, Inodes
 from arvados_fuse.keep.cache import DEFAULT_RAM_CACHE_SIZE, BlockCache
 from arvados_fuse.keep.client import KeepClient
@@ -41,6 +39,9 @@ __all__ = ["serve"]
 
 log = logging.getLogger(__name__)
 
+ENCODING = "utf-8"
+"""Of file names, as the kernel is told them."""
+
 WORKERS = 10
 """Threads that answer the kernel, as in the official driver. Most of them wait for blocks."""
 
@@ -49,15 +50,6 @@ REQUEST_TIME_LIMIT_S = 600.0
 
 NOFILE_WANTED = 10240
 """Open files that a large disk cache needs: one for each block in use."""
-
-ROOT_README = """\
-This is an Arvados cluster, shown as a file system.
-
-  home/    your home project: your collections and projects
-  by_id/   any collection or project that you can read, by its uuid or portable data hash
-
-The mount is read-only. To unmount it: fusermount -u and the path of this directory.
-"""
 
 
 def serve(settings: Settings, ready: Callable[[], None]) -> int:
@@ -70,46 +62,12 @@ def serve(settings: Settings, ready: Callable[[], None]) -> int:
     mountpoint.prepare(settings.mount_dir)
     directory = settings.standalone_dir
     access = clusters.configured() if directory is None else clusters.embedded(directory)
-    metrics = Metrics()
-    kernel = Kernel("utf-8")
+    kernel = Kernel(ENCODING)
     try:
-        cluster = ArvadosCluster(
-            access.host,
-            access.token,
-            insecure=access.insecure,
-            retries=settings.retries,
-            metrics=metrics,
-        )
-        inodes = Inodes(InodeCache(settings.directory_cache))
-        around = Surroundings(
-            cluster=cluster,
-            inodes=inodes,
-            flights=SingleFlight(llfuse.lock_released, REQUEST_TIME_LIMIT_S),
-            kernel=kernel,
-            names=NameRules(cluster.slash_substitution),
-            clock=time.monotonic,
-            refresh_time_s=settings.refresh_time_s,
-            started_ns=time.time_ns(),
-        )
-        with llfuse.lock:
-            _plant_root(settings, around)
+        operations, stop_waiting = _file_system(settings, access, kernel)
     except FileSystemError as error:
         raise CommandError(str(error)) from None
-    client, blocks = _block_cache(settings, access, cluster, metrics)
-    operations = Operations(
-        inodes=inodes,
-        blocks=blocks,
-        kernel=kernel,
-        unlocked=llfuse.lock_released,
-        clock=time.monotonic,
-        metrics=metrics,
-    )
     _mount(settings, operations, access.host)
-
-    def stop_waiting() -> None:
-        client.close()
-        blocks.close()
-
     ended = end_on_signals(settings.mount_dir, stop_waiting)
     kernel.start()
     log.info("Mounted %s on %s.", access.host, settings.mount_dir)
@@ -120,47 +78,50 @@ def serve(settings: Settings, ready: Callable[[], None]) -> int:
     return 0
 
 
-def _plant_root(settings: Settings, around: Surroundings) -> None:
-    """Put the root of the mount, and what is always there, into the inode table.
+def _file_system(
+    settings: Settings, access: clusters.Access, kernel: Kernel
+) -> tuple[Operations, Callable[[], None]]:
+    """Build the file system, and a function that makes whatever waits for blocks fail.
 
-    Raises what the cluster says about an id that is to be mounted.
+    Raises CommandError, and the errors of `api.Cluster`.
     """
-    root = _root(settings, around)
-    try:
-        root.refresh()
-    except NoSuchEntry:
-        raise CommandError(
-            f"There is no {settings.mode.value} {settings.target} that you can read."
-        ) from None
-    if isinstance(root, FixedDirectory):
-        _furnish(settings, around, root)
+    metrics = Metrics()
+    cluster = ArvadosCluster(
+        access.host,
+        access.token,
+        insecure=access.insecure,
+        retries=settings.retries,
+        metrics=metrics,
+    )
+    inodes = Inodes(InodeCache(settings.directory_cache))
+    around = Surroundings(
+        cluster=cluster,
+        inodes=inodes,
+        flights=SingleFlight(llfuse.lock_released, REQUEST_TIME_LIMIT_S),
+        kernel=kernel,
+        names=NameRules(cluster.slash_substitution),
+        clock=time.monotonic,
+        refresh_time_s=settings.refresh_time_s,
+        started_ns=time.time_ns(),
+    )
+    with llfuse.lock:
+        plant_root(settings, around)
+    client, blocks = _block_cache(settings, access, cluster, metrics)
 
+    def stop_waiting() -> None:
+        client.close()
+        blocks.close()
 
-def _root(settings: Settings, around: Surroundings) -> Directory:
-    if settings.mode is Mode.COLLECTION:
-        root: Directory = CollectionDirectory(around, None, settings.target, "")
-    elif settings.mode is Mode.PROJECT:
-        root = ProjectDirectory(around, None, settings.target, "")
-    elif settings.mode is Mode.HOME:
-        root = HomeDirectory(around, None, around.cluster.user_uuid(), "")
-    elif settings.mode is Mode.BY_ID:
-        root = MagicDirectory(around, None, "")
-    else:
-        root = FixedDirectory(around, None, "")
-    root.plant()
-    return root
-
-
-def _furnish(settings: Settings, around: Surroundings, root: FixedDirectory) -> None:
-    by_id = MagicDirectory(around, root, "by_id")
-    if settings.mode is Mode.BY_ID:
-        # With a by_id of its own, as in the official driver: by_id/ID is a path in both modes.
-        root.put_text("README", BY_ID_README)
-    else:
-        root.put_text("README", ROOT_README)
-        root.put("home", HomeDirectory(around, root, around.cluster.user_uuid(), "home"))
-    root.put("by_id", by_id)
-    by_id.put_text("README", BY_ID_README)
+    operations = Operations(
+        inodes=inodes,
+        blocks=blocks,
+        kernel=kernel,
+        unlocked=llfuse.lock_released,
+        clock=time.monotonic,
+        metrics=metrics,
+        encoding=ENCODING,
+    )
+    return operations, stop_waiting
 
 
 def _block_cache(
