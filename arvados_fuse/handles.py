@@ -29,6 +29,9 @@ WIDEST_READ_AHEAD = 3
 """Segments asked for ahead of a sequential reader: what two cores can check while one is read
 (measured: benchmarks/block_path.py). A cache that holds few blocks gets fewer."""
 
+SURE_BYTES = 4 << 20
+"""Who has read so much from the beginning of a segment is going to read on."""
+
 
 class FileHandle(Protocol):
     """An open file."""
@@ -68,28 +71,39 @@ class BytesHandle:
 class ReadAhead:
     """Which segments a reader is going to want, judged by the order in which it reads.
 
-    Whoever enters a segment at its first byte, just after the one before it, reads in order: the
-    next segment is asked for, and with each further one another, up to `widest`. Any jump
-    ends that. So random readers cause no request of their own.
+    Who enters a segment at its first byte, just after the one before it, reads in order: the next
+    segment is asked for, and with each further one another, up to `widest`. In the first segment a
+    stretch of `SURE_BYTES` read from its beginning tells as much. Any jump ends it all. So random
+    readers cause no request but their own.
     """
 
-    __slots__ = ("_last", "_widest", "_width")
+    __slots__ = ("_at_start", "_last", "_seen", "_widest", "_width")
 
     def __init__(self, widest: int) -> None:
         self._widest = widest
-        self._last = -1
         self._width = 0
+        self._last = -1  # the segment that is being read
+        self._at_start = False  # whether it was entered at its first byte
+        self._seen = 0  # bytes read from it
 
-    def entered(self, number: int, *, at_start: bool) -> range:
-        """Note that segment `number` is read; return the numbers of those to ask for now."""
-        last = self._last
-        if number in (last, last - 1):  # the kernel asks for pieces side by side
-            return range(0)
-        self._last = number
-        if number == last + 1 and number > 0 and at_start:
-            self._width = min(self._width + 1, self._widest)
+    def reading(self, number: int, offset: int, size: int) -> range:
+        """Note that `size` bytes are read at byte `offset` of segment `number`.
+
+        Returns the numbers of the segments to ask for now.
+        """
+        if number == self._last:
+            self._seen += size
+            # What is read side by side may come out of order, but not from far ahead.
+            in_order = self._at_start and offset <= 2 * self._seen
+            if self._width or not in_order or self._seen < SURE_BYTES:
+                return range(0)
+            self._width = min(1, self._widest)
+        elif number == self._last - 1:
+            return range(0)  # a piece of the segment before, asked for side by side
         else:
-            self._width = 0
+            follows = self._last >= 0 and number == self._last + 1 and offset == 0
+            self._width = min(self._width + 1, self._widest) if follows else 0
+            self._last, self._at_start, self._seen = number, offset == 0, size
         return range(number + 1, number + 1 + self._width)
 
 
@@ -177,7 +191,7 @@ class SegmentsHandle:
     def _read_piece(self, offset: int, end: int) -> memoryview:
         # Asking for the block again is right also when the segment is the one of last time: the
         # block may have been evicted since.
-        _, last, shift, block = self._current = self._locate(offset)
+        _, last, shift, block = self._current = self._locate(offset, end - offset)
         start, stop = offset - shift, min(end, last) - shift
         view = block.view
         if view is not None:
@@ -185,13 +199,13 @@ class SegmentsHandle:
         with self._unlocked:
             return block.read(start, stop, self)
 
-    def _locate(self, offset: int) -> tuple[int, int, int, Block]:
+    def _locate(self, offset: int, size: int) -> tuple[int, int, int, Block]:
         """Find the segment that holds file offset `offset`, and ask for its block."""
         number = bisect_right(self._starts, offset) - 1
         first = self._starts[number]
         segment = self._segments[number]
         block = self._blocks.get(segment.locator)
-        self._ask_ahead(self._read_ahead.entered(number, at_start=offset == first))
+        self._ask_ahead(self._read_ahead.reading(number, offset - first, size))
         return first, first + segment.size, first - segment.offset, block
 
     def _ask_ahead(self, numbers: range) -> None:

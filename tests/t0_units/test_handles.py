@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arvados_fuse import handles
 from arvados_fuse.collection.tree import Segment
 from arvados_fuse.errors import BlockCorrupt, BlockLost, ManifestError
 from arvados_fuse.fresh import FreshBase
@@ -76,6 +77,22 @@ class TestReadAhead:
     def test_the_first_segment_alone_says_nothing(self, keep, segments, handle):
         handle.read(0, 2)
         handle.read(2, 2)
+        assert self.asked(keep, segments) == [0]
+
+    def test_a_long_stretch_of_the_first_segment_does(self, keep, segments, handle, monkeypatch):
+        monkeypatch.setattr(handles, "SURE_BYTES", 3)
+        keep.block(b"AAAA").view = None  # still arriving: resident blocks need no foresight
+        handle.read(0, 1)
+        handle.read(1, 1)
+        assert self.asked(keep, segments) == [0]
+        handle.read(2, 1)
+        assert self.asked(keep, segments) == [0, 1]
+
+    def test_a_stretch_from_the_middle_does_not(self, keep, segments, handle, monkeypatch):
+        monkeypatch.setattr(handles, "SURE_BYTES", 2)
+        keep.block(b"AAAA").view = None
+        handle.read(2, 1)
+        handle.read(3, 1)
         assert self.asked(keep, segments) == [0]
 
     def test_widens_with_each_segment_that_is_reached_in_order(self, keep, segments, handle):
