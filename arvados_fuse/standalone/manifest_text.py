@@ -35,9 +35,10 @@ EMPTY_HASH = hashlib.md5(b"").hexdigest()
 _CHARACTER = r"(?:[^\x00-\x20/\\]|\\(?!05[67])[0-3][0-7]{2})"
 _NAME = rf"(?!\.{{1,2}}(?:[/ ]|$)){_CHARACTER}+"
 _STREAM = re.compile(rf"\.(?:/{_NAME})*")
-_LOCATOR = re.compile(r" [0-9a-f]{32}\+[0-9]+(?:\+[A-Z][A-Za-z0-9@_-]*)*(?![^ ])")
-_FILE_TOKEN = re.compile(rf" [0-9]+:[0-9]+:{_NAME}(?:/{_NAME})*(?![^ ])")
-_FILE_TOKEN_HEAD = re.compile(r"[0-9]+:[0-9]+:")
+# Sizes and positions are less than 10^18: what is more does not fit into 64 bits.
+_LOCATOR = re.compile(r" [0-9a-f]{32}\+[0-9]{1,18}(?:\+[A-Z][A-Za-z0-9@_-]*)*(?![^ ])")
+_FILE_TOKEN = re.compile(rf" [0-9]{{1,18}}:[0-9]{{1,18}}:{_NAME}(?:/{_NAME})*(?![^ ])")
+_FILE_TOKEN_HEAD = re.compile(r"[0-9]{1,18}:[0-9]{1,18}:")
 _FIRST_FILE_TOKEN = re.compile(r" [0-9]+:")
 _PLACEHOLDER_NAMES = ("\\056", ".")
 _PLACEHOLDERS = tuple(f"0:0:{name}" for name in _PLACEHOLDER_NAMES)

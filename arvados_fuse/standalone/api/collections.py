@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from functools import partial
 from typing import Any
 
 from arvados_fuse.standalone.api import records
+from arvados_fuse.standalone.api.edits import EDIT_PARAMETERS, requested_edit
 from arvados_fuse.standalone.api.errors import Forbidden, NotFound, Unprocessable
 from arvados_fuse.standalone.api.lists import INCLUDE_TRASH, SELECT, selected
 from arvados_fuse.standalone.api.manifests import (
     PreparedManifest,
     check_portable_data_hash,
+    edited_manifest,
     prepared_manifest,
     unconfirmed,
 )
@@ -39,13 +42,17 @@ _EMPTY_VALUES = {Type.INTEGER: 0, Type.BOOLEAN: False, Type.OBJECT: {}, Type.ARR
 def new_collection(call: Call) -> Record:
     """Return the record of a new collection with the attributes of `call`, to be inserted.
 
-    Raises Unprocessable, Forbidden.
+    Raises Unprocessable, Forbidden, and BadRequest for edits that make no sense.
     """
     values = records.accepted(call, COLLECTIONS, None)
     _check_values(values)
     if not values.get("storage_classes_desired"):
         values["storage_classes_desired"] = [call.core.limits.storage_class]
-    manifest = prepared_manifest(call, values.get("manifest_text") or "")
+    edit = requested_edit(call, partial(_content, call))
+    if edit:
+        manifest = edited_manifest(call, edit, "")
+    else:
+        manifest = prepared_manifest(call, values.get("manifest_text") or "")
     if manifest.refusal:
         raise Forbidden(manifest.refusal)
     check_portable_data_hash(
@@ -80,14 +87,24 @@ def _create(call: Call) -> Record:
 
 def _update(call: Call) -> Record:
     names, columns = selected(call, COLLECTIONS)
+    uuid = call.parameters["uuid"]
+    edit = requested_edit(call, partial(_content, call))
     manifest = None
+    edited = ""
     sent = call.attributes.get("manifest_text", ...)
-    if sent is None or isinstance(sent, str):
+    if edit or sent is None or isinstance(sent, str):
+        columns = [*dict.fromkeys((*columns, "manifest_text"))]
+    if edit:
+        with call.core.database.read() as db:
+            edited = records.find(db, call, COLLECTIONS, uuid, columns=columns)["manifest_text"]
+        manifest = edited_manifest(call, edit, edited)
+    elif sent is None or isinstance(sent, str):
         manifest = prepared_manifest(call, sent or "")
-        if "manifest_text" not in columns:
-            columns.append("manifest_text")
     with call.core.database.write() as db:
-        current = records.find(db, call, COLLECTIONS, call.parameters["uuid"], columns=columns)
+        current = records.find(db, call, COLLECTIONS, uuid, columns=columns)
+        if edit and current["manifest_text"] != edited:
+            # Somebody was faster. Nobody else writes now, so this edit is of the latest content.
+            manifest = edited_manifest(call, edit, current["manifest_text"])
         changes = _changes(call, current, manifest)
         record = records.update(db, call, COLLECTIONS, current, changes)
     return present(call, COLLECTIONS, record, names)
@@ -126,13 +143,24 @@ def _get(call: Call) -> Record:
     return present(call, COLLECTIONS, record, names)
 
 
+def _content(call: Call, portable_data_hash: str) -> str:
+    """Return the manifest, without signatures, with a hash. Raises NotFound."""
+    with call.core.database.read() as db:
+        row = _longest_readable(db, call, portable_data_hash)
+    if row is None:
+        raise NotFound(f"Path not found: no collection with the content {portable_data_hash}")
+    return str(row["manifest_text"])
+
+
 def _longest_readable(
     db: sqlite3.Connection, call: Call, portable_data_hash: str
 ) -> sqlite3.Row | None:
     condition = all_of(
         [
             Condition("collections.portable_data_hash = ?", (portable_data_hash,)),
-            access.visible(COLLECTIONS, call.caller, call.now, call.parameters["include_trash"]),
+            access.visible(
+                COLLECTIONS, call.caller, call.now, call.parameters.get("include_trash", False)
+            ),
         ]
     )
     row: sqlite3.Row | None = sql.select(
@@ -163,7 +191,11 @@ METHODS = (
         path="collections",
         run=_create,
         description="Make a collection.",
-        parameters={"select": SELECT, "ensure_unique_name": ENSURE_UNIQUE_NAME},
+        parameters={
+            "select": SELECT,
+            "ensure_unique_name": ENSURE_UNIQUE_NAME,
+            **EDIT_PARAMETERS,
+        },
         response=COLLECTIONS.class_name,
         takes=COLLECTIONS,
     ),
@@ -173,7 +205,7 @@ METHODS = (
         path="collections/{uuid}",
         run=_update,
         description="Change attributes of a collection.",
-        parameters={"uuid": UUID, "select": SELECT},
+        parameters={"uuid": UUID, "select": SELECT, **EDIT_PARAMETERS},
         response=COLLECTIONS.class_name,
         takes=COLLECTIONS,
     ),

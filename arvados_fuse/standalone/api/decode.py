@@ -30,14 +30,18 @@ class Arguments:
         self.values = values
         self.flat = flat
 
-    def attributes(self, key: str) -> dict[str, Any]:
-        """Return the attributes that the request gives for a record.
+    def attributes(self, method: Method) -> dict[str, Any]:
+        """Return the attributes that the request gives for a record; none if it has no record.
 
-        They are under `key`, the name of the resource; if it is absent, the whole body is
-        attributes. Raises Unprocessable.
+        They are under the name of the resource; if it is absent, the whole body is attributes,
+        but for options of `method`. Raises Unprocessable.
         """
+        if method.takes is None:
+            return {}
+        key, known = method.takes.singular, method.takes.by_name
         if key not in self.values:
-            return dict(self.flat or {})
+            flat = self.flat or {}
+            return {k: v for k, v in flat.items() if k in known or k not in method.parameters}
         value = self.values[key]
         if isinstance(value, str):
             value = _parsed(key, value)

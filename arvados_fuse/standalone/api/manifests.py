@@ -5,15 +5,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from arvados_fuse.standalone import clock, manifest_text
+from arvados_fuse.standalone.api.edits import Edit
 from arvados_fuse.standalone.api.errors import Unprocessable
 from arvados_fuse.standalone.api.method import Call
 from arvados_fuse.standalone.signatures import SignatureExpired, SignatureInvalid
 
-__all__ = ["PreparedManifest", "check_portable_data_hash", "prepared_manifest", "unconfirmed"]
+__all__ = [
+    "PreparedManifest",
+    "check_portable_data_hash",
+    "edited_manifest",
+    "prepared_manifest",
+    "unconfirmed",
+]
 
+_SIZE_LIMIT = 1 << 63
 _EMPTY_BLOCK = f"{manifest_text.EMPTY_HASH}+0"
 
 
@@ -41,22 +50,40 @@ def prepared_manifest(call: Call, text: str) -> PreparedManifest:
         raise Unprocessable("Manifest invalid: it is not valid UTF-8") from None
     except manifest_text.ManifestInvalid as error:
         raise Unprocessable(str(error)) from None
-    refusal = None if call.caller.is_admin else _refusal(call, text)
-    stored = manifest_text.without_signatures(text)
+    columns = _columns(manifest_text.without_signatures(text))
+    return PreparedManifest(columns, _refusal(call, manifest_text.locators(text)))
+
+
+def edited_manifest(call: Call, edit: Edit, current: str) -> PreparedManifest:
+    """Compute what is stored for the manifest that `current`, as stored, becomes by `edit`.
+
+    Raises BadRequest.
+    """
+    columns = _columns(edit.applied(current))
+    used = {locator[:32] for locator in manifest_text.locators(columns["manifest_text"])}
+    return PreparedManifest(
+        columns, _refusal(call, {locator for locator in edit.locators if locator[:32] in used})
+    )
+
+
+def _columns(stored: str) -> dict[str, Any]:
     found = manifest_text.contents(stored)
-    columns = {
+    if found.size_total >= _SIZE_LIMIT:
+        raise Unprocessable("Manifest invalid: its files have more bytes than 64 bits can count")
+    return {
         "manifest_text": stored,
         "portable_data_hash": manifest_text.portable_data_hash(stored),
         "file_count": found.file_count,
         "file_size_total": found.size_total,
         "file_names": found.names,
     }
-    return PreparedManifest(columns, refusal)
 
 
-def _refusal(call: Call, text: str) -> str | None:
+def _refusal(call: Call, locators: Iterable[str]) -> str | None:
+    if call.caller.is_admin:
+        return None
     now_s = clock.seconds(call.now)
-    for locator in manifest_text.locators(text):
+    for locator in locators:
         if locator.startswith(_EMPTY_BLOCK):
             continue
         try:

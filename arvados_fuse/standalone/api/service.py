@@ -126,7 +126,7 @@ class ApiService:
         call = Call(
             core=self._core,
             parameters=decode.parameters_of(method, arguments, found.in_path),
-            attributes=arguments.attributes(method.takes.singular) if method.takes else {},
+            attributes=arguments.attributes(method),
             identified=caller,
             external=request.headers.get("X-External-Client") == "1",
         )
