@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from arvados_fuse.standalone import wellknown
 from arvados_fuse.standalone.limits import Limits
 from arvados_fuse.standalone.records.database import Database
 from arvados_fuse.standalone.signatures import BlobSigner
@@ -34,7 +35,7 @@ class Core:
     @property
     def system_user_uuid(self) -> str:
         """The user that owns roles and permission links, and whom the root token belongs to."""
-        return f"{self.cluster_id}-tpzed-000000000000000"
+        return wellknown.system_user(self.cluster_id)
 
     @property
     def root_url(self) -> str:

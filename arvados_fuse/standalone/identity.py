@@ -8,15 +8,30 @@ from __future__ import annotations
 import sqlite3
 from typing import Any, NamedTuple
 
-from arvados_fuse.standalone import clock
+from arvados_fuse.standalone import clock, wellknown
 from arvados_fuse.standalone.randoms import base36, new_uuid
 from arvados_fuse.standalone.records import sql
 from arvados_fuse.standalone.records.codec import encoded
+from arvados_fuse.standalone.records.conditions import Condition
 from arvados_fuse.standalone.records.database import Database
 from arvados_fuse.standalone.records.model import Resource
-from arvados_fuse.standalone.records.tables import KEEP_SERVICES, TOKENS, USERS
+from arvados_fuse.standalone.records.tables import (
+    GROUPS,
+    KEEP_SERVICES,
+    LINKS,
+    TOKENS,
+    USERS,
+)
 
-__all__ = ["Identity", "establish", "get_value", "register_keep_service", "set_value"]
+__all__ = [
+    "Identity",
+    "activate",
+    "deactivate",
+    "establish",
+    "get_value",
+    "register_keep_service",
+    "set_value",
+]
 
 _SECRET_LENGTH = 50
 
@@ -69,7 +84,7 @@ def _found(db: sqlite3.Connection) -> str:
     """Make a cluster, and return its id."""
     # Ids of clusters that are known to the world do not start with x.
     cluster_id = f"x{base36(4)}"
-    system_uuid = f"{cluster_id}-tpzed-000000000000000"
+    system_uuid = wellknown.system_user(cluster_id)
     set_value(db, "cluster_id", cluster_id)
     set_value(db, "signing_key", base36(_SECRET_LENGTH))
     _insert(
@@ -96,12 +111,78 @@ def _found(db: sqlite3.Connection) -> str:
         is_active=True,
         is_admin=True,
     )
-    root_token_uuid = f"{cluster_id}-{TOKENS.infix}-000000000000000"
+    root_token_uuid = wellknown.system_token(cluster_id)
     _insert(db, TOKENS, system_uuid, uuid=root_token_uuid, api_token=base36(_SECRET_LENGTH))
+    _found_public(db, cluster_id)
+    activate(db, cluster_id, administrator_uuid)
     token_uuid = new_uuid(cluster_id, TOKENS.infix)
     _insert(db, TOKENS, administrator_uuid, uuid=token_uuid, api_token=base36(_SECRET_LENGTH))
     set_value(db, "administrator_token_uuid", token_uuid)
     return cluster_id
+
+
+def _found_public(db: sqlite3.Connection, cluster_id: str) -> None:
+    """Make the roles of all users and of visitors, and the anonymous user."""
+    system_uuid = wellknown.system_user(cluster_id)
+    all_users, visitors = wellknown.all_users(cluster_id), wellknown.anonymous_group(cluster_id)
+    anonymous = wellknown.anonymous_user(cluster_id)
+    for uuid, name in ((all_users, "All users"), (visitors, "Anonymous users")):
+        _insert(db, GROUPS, system_uuid, uuid=uuid, name=name, group_class="role")
+    _insert(
+        db,
+        USERS,
+        system_uuid,
+        uuid=anonymous,
+        email="anonymous",
+        username="anonymous",
+        first_name="Anonymous",
+        is_active=True,
+    )
+    _insert(
+        db,
+        TOKENS,
+        anonymous,
+        uuid=wellknown.anonymous_token(cluster_id),
+        api_token=base36(_SECRET_LENGTH),
+        scopes=["GET /"],
+    )
+    for tail_uuid in (anonymous, all_users):
+        _permit(db, cluster_id, tail_uuid, "can_read", visitors)
+
+
+def activate(db: sqlite3.Connection, cluster_id: str, user_uuid: str) -> None:
+    """Make a user one of all users, who see each other."""
+    role_uuid = wellknown.all_users(cluster_id)
+    _permit(db, cluster_id, user_uuid, "can_write", role_uuid)
+    _permit(db, cluster_id, role_uuid, "can_read", user_uuid)
+
+
+def deactivate(db: sqlite3.Connection, cluster_id: str, user_uuid: str) -> None:
+    """Take from a user what all users may."""
+    membership = Condition(
+        "link_class = 'permission' AND tail_uuid = ? AND head_uuid = ?",
+        (user_uuid, wellknown.all_users(cluster_id)),
+    )
+    sql.delete(db, LINKS.name, membership)
+
+
+def _permit(
+    db: sqlite3.Connection, cluster_id: str, tail_uuid: str, name: str, head_uuid: str
+) -> None:
+    ends = (tail_uuid, head_uuid)
+    known = Condition("link_class = 'permission' AND tail_uuid = ? AND head_uuid = ?", ends)
+    if sql.count(db, LINKS.name, known):
+        return
+    _insert(
+        db,
+        LINKS,
+        wellknown.system_user(cluster_id),
+        uuid=new_uuid(cluster_id, LINKS.infix),
+        link_class="permission",
+        name=name,
+        tail_uuid=tail_uuid,
+        head_uuid=head_uuid,
+    )
 
 
 def register_keep_service(database: Database, cluster_id: str, host: str, port: int) -> None:

@@ -65,8 +65,11 @@ def add(core: Core, store: BlockStore, identity: Identity) -> None:
 
 def _is_unused(db: sqlite3.Connection) -> bool:
     # SQLite notes there the last id that a table gave out, even if all rows are gone again.
-    given = db.execute("SELECT 1 FROM sqlite_sequence WHERE name IN ('collections', 'groups')")
-    return given.fetchone() is None
+    held = db.execute(
+        "SELECT 1 FROM sqlite_sequence WHERE name = 'collections'"
+        " UNION ALL SELECT 1 FROM groups WHERE group_class <> 'role'"
+    )
+    return held.fetchone() is None
 
 
 def _call(core: Core, caller: Caller, **attributes: str) -> Call:

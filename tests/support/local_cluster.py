@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -11,12 +13,10 @@ from arvados_fuse.standalone import identity
 from arvados_fuse.standalone.api.service import ApiService, Reply, Request
 from arvados_fuse.standalone.core import Core
 from arvados_fuse.standalone.limits import Limits
-from arvados_fuse.standalone.randoms import base36, new_uuid
 from arvados_fuse.standalone.records import sql
-from arvados_fuse.standalone.records.codec import encoded
 from arvados_fuse.standalone.records.conditions import Condition
 from arvados_fuse.standalone.records.database import Database
-from arvados_fuse.standalone.records.tables import RESOURCES, TOKENS, USERS
+from arvados_fuse.standalone.records.tables import RESOURCES
 from arvados_fuse.standalone.signatures import BlobSigner
 
 
@@ -76,30 +76,44 @@ class LocalCluster:
         """The names of the records in a list, in their order."""
         return [item["name"] for item in self.call("GET", path, **parameters)["items"]]
 
-    def add_user(self, scopes: tuple[str, ...] = ("all",), expires_at: str | None = None) -> str:
+    def add_user(
+        self, scopes: tuple[str, ...] = ("all",), expires_at: str | None = None, **attributes: Any
+    ) -> str:
         """Make a user who is no administrator, with a token; return the token."""
-        user_uuid = new_uuid(self.core.cluster_id, USERS.infix)
-        token_uuid = new_uuid(self.core.cluster_id, TOKENS.infix)
-        secret = base36(50)
-        system = self.core.system_user_uuid
-        rows = (
-            (USERS, {"uuid": user_uuid, "owner_uuid": system, "is_active": True}),
-            (
-                TOKENS,
-                {
-                    "uuid": token_uuid,
-                    "owner_uuid": user_uuid,
-                    "api_token": secret,
-                    "scopes": list(scopes),
-                    "expires_at": expires_at,
-                },
-            ),
-        )
-        with self.database.write() as db:
-            for resource, values in rows:
-                record = {a.name: a.default for a in resource.columns} | values
-                sql.insert(db, resource.name, encoded(resource, record))
-        return f"v2/{token_uuid}/{secret}"
+        with self.acting(self.identity.administrator_token):
+            user = self.create("users", **{"is_active": True, **attributes})
+            token = self.create(
+                "api_client_authorizations",
+                owner_uuid=user["uuid"],
+                scopes=list(scopes),
+                expires_at=expires_at,
+            )
+        return f"v2/{token['uuid']}/{token['api_token']}"
+
+    @contextmanager
+    def acting(self, token: str) -> Iterator[str]:
+        """Let requests come from another token for a while; yields the uuid of its user."""
+        before, self.token = self.token, token
+        try:
+            yield self.user_uuid(token)
+        finally:
+            self.token = before
+
+    def user_uuid(self, token: str) -> str:
+        """The user that a token belongs to."""
+        caller = self.service.identify(token)
+        return "" if caller is None else caller.user_uuid
+
+    def permit(self, tail_uuid: str, name: str, head_uuid: str) -> Any:
+        """Make a permission link, as the administrator."""
+        with self.acting(self.identity.administrator_token):
+            return self.create(
+                "links",
+                link_class="permission",
+                name=name,
+                tail_uuid=tail_uuid,
+                head_uuid=head_uuid,
+            )
 
     def set_columns(self, uuid: str, **values: Any) -> None:
         """Change a record behind the API's back, to let time pass."""

@@ -5,6 +5,8 @@ import pytest
 from arvados_fuse.standalone.records import trash
 from tests.support.local_cluster import LocalCluster
 
+PROJECTS = [["group_class", "=", "project"]]
+
 
 @pytest.fixture
 def cluster(tmp_path):
@@ -147,7 +149,9 @@ class TestShared:
     def test_own_projects_are_not_shared(self, cluster):
         outer = cluster.project("outer")["uuid"]
         cluster.project("inner", owner_uuid=outer)
-        found = cluster.call("GET", "groups/shared", limit=10000, order="uuid", count="none")
+        found = cluster.call(
+            "GET", "groups/shared", filters=PROJECTS, limit=10000, order="uuid", count="none"
+        )
         assert (found["items"], found["included"]) == ([], [])
         assert found["limit"] == 1000
 
@@ -157,7 +161,7 @@ class TestShared:
         outer = cluster.project("outer")
         cluster.project("inner", owner_uuid=outer["uuid"])
         cluster.token = administrator
-        found = cluster.call("GET", "groups/shared", include="owner_uuid")
+        found = cluster.call("GET", "groups/shared", filters=PROJECTS, include="owner_uuid")
         assert [item["name"] for item in found["items"]] == ["outer"]
         assert [owner["uuid"] for owner in found["included"]] == [outer["owner_uuid"]]
 
@@ -179,4 +183,4 @@ def test_sweep_marks_what_has_expired_and_removes_what_is_due(cluster):
     with cluster.database.read() as db:
         left = db.execute("SELECT name, is_trashed FROM collections ORDER BY name").fetchall()
         assert [tuple(row) for row in left] == [("expired", 1), ("kept", 0)]
-        assert db.execute("SELECT name FROM groups").fetchall() == []
+        assert db.execute("SELECT name FROM groups WHERE group_class = 'project'").fetchall() == []

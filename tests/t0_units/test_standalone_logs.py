@@ -116,7 +116,10 @@ def test_secrets_and_contents_are_not_in_the_log(cluster):
 
 
 def test_others_do_not_see_the_log_of_what_they_do_not_see(cluster):
-    cluster.project("secret")
+    secret = cluster.project("secret")["uuid"]
+    (entry,) = entries_of(cluster, secret)
     cluster.token = cluster.add_user()
     own = cluster.project("own")["uuid"]
-    assert [entry["object_uuid"] for entry in entries(cluster)] == [own]
+    assert entries_of(cluster, secret) == []
+    assert cluster.call("GET", f"logs/{entry['uuid']}")[0] == 404
+    assert len(entries_of(cluster, own)) == 1

@@ -17,7 +17,8 @@ __all__ = ["identify", "in_scope", "token_anywhere"]
 
 
 _QUERY = (
-    "SELECT tokens.uuid, tokens.api_token, tokens.scopes, users.uuid AS user_uuid, users.is_admin"
+    "SELECT tokens.uuid, tokens.api_token, tokens.scopes, users.uuid AS user_uuid,"
+    " users.is_admin, users.is_active"
     " FROM api_client_authorizations AS tokens JOIN users ON users.uuid = tokens.owner_uuid"
     " WHERE (tokens.expires_at IS NULL OR tokens.expires_at > ?) AND "
 )
@@ -45,6 +46,7 @@ def identify(db: sqlite3.Connection, token: str, now: str) -> Caller | None:
         token=token,
         token_uuid=row["uuid"],
         scopes=tuple(json.loads(row["scopes"])),
+        is_active=bool(row["is_active"]),
     )
 
 

@@ -24,11 +24,12 @@ from arvados_fuse.standalone.api.presentation import present, usual_attributes
 from arvados_fuse.standalone.records import access, sql
 from arvados_fuse.standalone.records.codec import decoded
 from arvados_fuse.standalone.records.conditions import ALWAYS, Condition, all_of, any_of
+from arvados_fuse.standalone.records.filters import FilterInvalid, where
 from arvados_fuse.standalone.records.listing import Page
 from arvados_fuse.standalone.records.model import Resource
 from arvados_fuse.standalone.records.tables import COLLECTIONS, GROUPS, USERS, resource_of_uuid
 
-__all__ = ["CONTENTS_METHODS"]
+__all__ = ["CONTENTS_METHODS", "check_stored_filters"]
 
 Items = list[dict[str, Any]]
 
@@ -58,7 +59,7 @@ def _contents(call: Call) -> dict[str, Any]:
                 _part(page, resource, before=available, taken=len(items)),
                 place(resource),
                 _NO_ROLES if resource is GROUPS else ALWAYS,
-                filters=_filters_for(resource, call.parameters["filters"]),
+                filters=_filters_for(resource, place.filters),
                 counted=counted,
             )
             items += found
@@ -86,8 +87,11 @@ def _part(page: Page, resource: Resource, *, before: int, taken: int) -> Page:
 class _Place:
     """Which objects of each kind the request is about."""
 
-    def __init__(self, call: Call) -> None:
-        self._uuid = call.parameters["uuid"]
+    def __init__(self, call: Call, stored_filters: Items | None) -> None:
+        self._uuid = call.parameters["uuid"] if stored_filters is None else None
+        self.filters = call.parameters["filters"]
+        if stored_filters and isinstance(self.filters or [], list):
+            self.filters = [*stored_filters, *(self.filters or [])]
         self._recursive = call.parameters["recursive"]
         self._no_home = call.parameters["exclude_home_project"]
         self._caller_uuid = call.caller.user_uuid
@@ -104,14 +108,41 @@ class _Place:
 
 def _place(db: sqlite3.Connection, call: Call) -> _Place:
     uuid = call.parameters["uuid"]
+    stored_filters = None
     if uuid is not None:
         resource = resource_of_uuid(uuid)
         if resource not in (GROUPS, USERS) or resource is None:
             raise NotFound(f"Path not found: no project or user {uuid!r:.60}")
-        records.find(db, call, resource, uuid, include_trash=call.parameters["include_trash"])
+        include_trash = call.parameters["include_trash"]
+        record = records.find(db, call, resource, uuid, include_trash=include_trash)
+        if record.get("group_class") == "filter":
+            stored_filters = record["properties"]["filters"]
         if call.parameters["exclude_home_project"]:
             raise Unprocessable("exclude_home_project cannot be used together with uuid")
-    return _Place(call)
+    return _Place(call, stored_filters)
+
+
+def check_stored_filters(properties: dict[str, Any]) -> None:
+    """Check the properties of a filter group, which shows what their "filters" choose.
+
+    Raises Unprocessable.
+    """
+    filters = properties.get("filters")
+    if not isinstance(filters, list):
+        raise Unprocessable("A filter group needs an array of filters in properties.filters")
+    for one in filters:
+        if not isinstance(one, list) or len(one) != 3 or not isinstance(one[0], str):
+            raise Unprocessable(f"Invalid filter {one!r}: it needs three elements")
+        name, operator, _ = one
+        if name != "uuid" and "." not in name:
+            raise Unprocessable(f"Invalid filter {one!r}: its attribute has to be TABLE.ATTRIBUTE")
+        if operator == "is_a" and name != "uuid":
+            raise Unprocessable(f"Invalid filter {one!r}: only uuid can be compared with is_a")
+    for resource in _HELD:
+        try:
+            where(resource, _filters_for(resource, filters))
+        except FilterInvalid as error:
+            raise Unprocessable(str(error)) from None
 
 
 def _filters_for(resource: Resource, filters: Any) -> Any:

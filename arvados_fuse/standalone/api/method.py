@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from arvados_fuse.standalone import clock
 from arvados_fuse.standalone.api.errors import Unauthorized
 from arvados_fuse.standalone.core import Core
-from arvados_fuse.standalone.records.access import Caller
+from arvados_fuse.standalone.records.access import Caller, Rights
 from arvados_fuse.standalone.records.model import Resource
 
 __all__ = ["Call", "Method", "Parameter"]
@@ -48,6 +49,11 @@ class Call:
         if self.identified is None:
             raise Unauthorized("Not logged in: the request has no token that is valid here")
         return self.identified
+
+    @cached_property
+    def rights(self) -> Rights:
+        """The rights of the caller, as they are when they are first asked for."""
+        return Rights(self.core.database, self.caller)
 
 
 @dataclass(frozen=True)

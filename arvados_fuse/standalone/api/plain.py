@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from arvados_fuse.standalone.api.lists import (
@@ -16,6 +17,7 @@ from arvados_fuse.standalone.api.lists import (
 from arvados_fuse.standalone.api.method import Call, Method, Parameter
 from arvados_fuse.standalone.api.presentation import present
 from arvados_fuse.standalone.api.records import find
+from arvados_fuse.standalone.records.conditions import ALWAYS, Condition
 from arvados_fuse.standalone.records.model import Resource
 
 __all__ = ["UUID", "get_method", "get_record", "list_method"]
@@ -51,8 +53,17 @@ def get_method(resource: Resource, **more: Parameter) -> Method:
     )
 
 
-def list_method(resource: Resource, **more: Parameter) -> Method:
-    """Return the method that lists records, with the parameters `more`."""
+def _all(_call: Call) -> Condition:
+    return ALWAYS
+
+
+def list_method(
+    resource: Resource, *, only: Callable[[Call], Condition] = _all, **more: Parameter
+) -> Method:
+    """Return the method that lists records, with the parameters `more`.
+
+    `only`: which of the records that a caller may see are listed
+    """
 
     def run(call: Call) -> dict[str, Any]:
         page = page_of(call)
@@ -62,6 +73,7 @@ def list_method(resource: Resource, **more: Parameter) -> Method:
                 call,
                 resource,
                 page,
+                only(call),
                 filters=call.parameters["filters"],
                 counted=is_counted(call),
             )

@@ -7,11 +7,17 @@ from typing import Any
 
 from arvados_fuse.standalone import clock, manifest_text
 from arvados_fuse.standalone.api.method import Call
+from arvados_fuse.standalone.records import access
 from arvados_fuse.standalone.records.codec import etag
 from arvados_fuse.standalone.records.model import Resource
 from arvados_fuse.standalone.records.tables import COLLECTIONS, resource_of_uuid
 
 __all__ = ["present", "usual_attributes"]
+
+_WRITERS = (
+    "SELECT tail_uuid FROM links WHERE link_class = 'permission' AND head_uuid = ?"
+    " AND name IN ('can_write', 'can_manage') ORDER BY id"
+)
 
 _ALWAYS = ("kind", "etag", "writable_by")
 """Attributes that a record has even if a request selects others."""
@@ -72,20 +78,28 @@ def _kind_of(uuid: str | None) -> str | None:
     return resource.kind if resource else None
 
 
-def _manages(_call: Call, _resource: Resource, _record: Record) -> bool:
-    """Whether the caller manages a record that is shown to him.
-
-    Rights come from ownership alone: whoever may see a record manages it.
-    """
-    return True
+def _writable_by(call: Call, _resource: Resource, record: Record) -> list[str]:
+    """Return who can change a record, as far as the caller may know."""
+    if call.rights.is_frozen(record):
+        return []
+    owner_uuid, caller_uuid = record["owner_uuid"], call.caller.user_uuid
+    level = call.rights.level(record)
+    if level < access.WRITE:
+        return [owner_uuid]
+    found = [owner_uuid, caller_uuid]
+    if level >= access.MANAGE:
+        with call.core.database.read() as db:
+            rows = db.execute(_WRITERS, (record["uuid"],)).fetchall()
+        found += [row["tail_uuid"] for row in rows]
+    return list(dict.fromkeys(found))
 
 
 _COMPUTED: dict[str, Callable[[Call, Resource, Record], Any]] = {
     "kind": lambda _call, resource, _record: resource.kind,
     "etag": lambda _call, resource, record: etag(resource, record),
-    "can_write": _manages,
-    "can_manage": _manages,
-    "writable_by": lambda _call, _resource, record: [record.get("owner_uuid")],
+    "can_write": lambda call, _resource, record: call.rights.can(access.WRITE, record),
+    "can_manage": lambda call, _resource, record: call.rights.can(access.MANAGE, record),
+    "writable_by": _writable_by,
     "full_name": lambda _call, _resource, r: f"{r['first_name']} {r['last_name']}".strip(),
     "is_invited": lambda _call, _resource, record: record["is_active"],
     "head_kind": lambda _call, _resource, record: _kind_of(record["head_uuid"]),

@@ -144,14 +144,17 @@ def insert(
     record: Record,
     *,
     ensure_unique_name: bool = False,
+    is_permitted: bool = False,
 ) -> Record:
     """Store a complete new record and return it as it is stored.
 
-    Every new record comes through here. Raises Unprocessable (name or uuid taken, owner that
-    cannot be one) and Forbidden.
+    Every new record comes through here. With `is_permitted`, the caller of this function has
+    checked that the owner is right and the request allowed. Raises Unprocessable (name or uuid
+    taken, owner that cannot be one) and Forbidden.
     """
     _check_new_uuid(db, resource, record["uuid"])
-    _check_owner(db, call, resource, record)
+    if not is_permitted:
+        _check_owner(db, call, resource, record)
 
     def write(record: Record) -> None:
         number = sql.insert(db, resource.name, encoded(resource, record))
@@ -171,20 +174,26 @@ def update(
     changes: Record,
     *,
     ensure_unique_name: bool = False,
+    is_permitted: bool = False,
 ) -> Record:
     """Store `changes` of the record `current` and return it as it then is.
 
     Every change comes through here. If nothing differs, nothing happens, not even to
-    ``modified_at``. Raises Unprocessable and Forbidden.
+    ``modified_at``. With `is_permitted`, the caller of this function has checked that the request
+    is allowed. Raises Unprocessable and Forbidden.
     """
     changes = {k: v for k, v in changes.items() if k not in current or current[k] != v}
     if not changes:
         return current
-    if not access.may_write(db, call.caller, current["uuid"], current["owner_uuid"]):
-        raise Forbidden(f"You may not change {current['uuid']}")
+    if not is_permitted:
+        _check_may_change(db, call, resource, current)
+    if resource is GROUPS and changes.get("is_trashed"):
+        _check_may_be_trashed(db, current)
     if "uuid" in changes:
         _check_new_uuid(db, resource, changes["uuid"])
     if "owner_uuid" in changes:
+        if not access.may_write(db, call.caller, current["owner_uuid"], None):
+            raise Forbidden(f"You may not take anything out of {current['owner_uuid']}")
         _check_owner(db, call, resource, {**current, **changes})
     changes["modified_at"] = call.now
     changes["modified_by_user_uuid"] = call.caller.user_uuid
@@ -200,10 +209,34 @@ def update(
     return record
 
 
-def delete(db: sqlite3.Connection, call: Call, resource: Resource, current: Record) -> None:
-    """Remove the record `current` for good. Raises Forbidden."""
-    if not access.may_write(db, call.caller, current["uuid"], current["owner_uuid"]):
-        raise Forbidden(f"You may not change {current['uuid']}")
+def _check_may_change(
+    db: sqlite3.Connection, call: Call, resource: Resource, current: Record
+) -> None:
+    uuid, owner_uuid = current["uuid"], current["owner_uuid"]
+    if not access.may_write(db, call.caller, uuid, owner_uuid):
+        raise Forbidden(f"You may not change {uuid}")
+    is_role = resource is GROUPS and current["group_class"] == "role"
+    # Members of a role may write to it, which is how they have it; they do not decide on it.
+    if is_role and not access.may(db, call.caller, access.MANAGE, uuid, owner_uuid):
+        raise Forbidden(f"You do not manage {uuid}")
+
+
+def _check_may_be_trashed(db: sqlite3.Connection, current: Record) -> None:
+    if access.contains_frozen(db, current["uuid"]):
+        raise Unprocessable(f"{current['uuid']} cannot be trashed: a project inside it is frozen")
+
+
+def delete(
+    db: sqlite3.Connection,
+    call: Call,
+    resource: Resource,
+    current: Record,
+    *,
+    is_permitted: bool = False,
+) -> None:
+    """Remove the record `current` for good. `is_permitted` as in `update`. Raises Forbidden."""
+    if not is_permitted:
+        _check_may_change(db, call, resource, current)
     sql.delete(db, resource.name, Condition("uuid = ?", (current["uuid"],)))
     _note(db, call, resource, current, None)
 

@@ -7,11 +7,19 @@ from collections.abc import Iterable
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from arvados_fuse.standalone.api import cluster_methods, collections, groups, logs, users
+from arvados_fuse.standalone.api import (
+    cluster_methods,
+    collections,
+    groups,
+    links,
+    logs,
+    tokens,
+    users,
+)
 from arvados_fuse.standalone.api.errors import MethodNotAllowed, NotFound
 from arvados_fuse.standalone.api.method import Method
 from arvados_fuse.standalone.api.plain import list_method
-from arvados_fuse.standalone.records.tables import LINKS, WORKFLOWS
+from arvados_fuse.standalone.records.tables import WORKFLOWS
 
 __all__ = ["BASE_PATH", "METHODS", "Match", "match"]
 
@@ -21,7 +29,8 @@ METHODS: tuple[Method, ...] = (
     *collections.METHODS,
     *groups.METHODS,
     *users.METHODS,
-    list_method(LINKS),
+    *links.METHODS,
+    *tokens.METHODS,
     list_method(WORKFLOWS),
     *logs.METHODS,
     *cluster_methods.METHODS,

@@ -13,7 +13,7 @@ from arvados_fuse.standalone import clock
 from arvados_fuse.standalone.api import auth, decode, discovery, routes
 from arvados_fuse.standalone.api.errors import ApiError, Forbidden, Unauthorized
 from arvados_fuse.standalone.api.method import Call
-from arvados_fuse.standalone.api.users import CURRENT_TOKEN
+from arvados_fuse.standalone.api.tokens import CURRENT_TOKEN
 from arvados_fuse.standalone.core import Core
 from arvados_fuse.standalone.randoms import base36
 from arvados_fuse.standalone.records.access import Caller

@@ -60,10 +60,19 @@ def trash_methods(resource: Resource) -> tuple[Method, ...]:
 
 
 def _deleted(call: Call, current: Record) -> Record:
+    if current.get("group_class") == "role":
+        return _gone_at_once(call)
     return trash.deleted_now(current, call.now, call.core.limits)
 
 
+def _gone_at_once(call: Call) -> Record:
+    """Return the changes that let a role end: permissions do not wait in the trash."""
+    return {"trash_at": call.now, "delete_at": call.now, "is_trashed": True}
+
+
 def _trashed(call: Call, current: Record) -> Record:
+    if current.get("group_class") == "role":
+        return _gone_at_once(call)
     return trash.trashed_now(current, call.now, call.core.limits)
 
 

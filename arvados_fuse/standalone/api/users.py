@@ -1,39 +1,80 @@
-"""Methods of users and of the tokens with which they come.
+"""Methods of users.
 
-(Arvados documentation, "API Reference", "Users" and "API client authorizations".)
+(Arvados documentation, "API Reference", "Users".)
 """
 
 from __future__ import annotations
 
+import re
+import sqlite3
 from typing import Any
 
+from arvados_fuse.standalone import identity
+from arvados_fuse.standalone.api import records
+from arvados_fuse.standalone.api.errors import Forbidden, Unprocessable
+from arvados_fuse.standalone.api.lists import SELECT, selected
 from arvados_fuse.standalone.api.method import Call, Method
-from arvados_fuse.standalone.api.plain import get_method, get_record, list_method
-from arvados_fuse.standalone.records.tables import TOKENS, USERS
+from arvados_fuse.standalone.api.plain import UUID, get_method, get_record, list_method
+from arvados_fuse.standalone.api.presentation import present
+from arvados_fuse.standalone.records.tables import USERS
 
-__all__ = ["CURRENT_TOKEN", "METHODS"]
+__all__ = ["METHODS"]
+
+Record = dict[str, Any]
+
+_USERNAME = re.compile(r"[A-Za-z][A-Za-z0-9]*")
+_OWN_ATTRIBUTES = {"first_name", "last_name", "prefs"}
+"""What users may say about themselves."""
 
 
-def _current_user(call: Call) -> dict[str, Any]:
+def _current_user(call: Call) -> Record:
     return get_record(call, USERS, call.caller.user_uuid)
 
 
-def _system_user(call: Call) -> dict[str, Any]:
+def _system_user(call: Call) -> Record:
     return get_record(call, USERS, call.core.system_user_uuid)
 
 
-def _current_token(call: Call) -> dict[str, Any]:
-    return get_record(call, TOKENS, call.caller.token_uuid)
+def _create(call: Call) -> Record:
+    names, _ = selected(call, USERS)
+    if not call.caller.is_admin:
+        raise Forbidden("Only administrators make users")
+    values = records.accepted(call, USERS, None)
+    _check_username(values)
+    record = records.new_record(call, USERS, values)
+    record["owner_uuid"] = call.core.system_user_uuid
+    with call.core.database.write() as db:
+        record = records.insert(db, call, USERS, record, is_permitted=True)
+        _settle_activity(db, call, record)
+    return present(call, USERS, record, names)
 
 
-CURRENT_TOKEN = Method(
-    id="api_client_authorizations.current",
-    http_method="GET",
-    path="api_client_authorizations/current",
-    run=_current_token,
-    description="Get the record of the token that the request comes with.",
-    response=TOKENS.class_name,
-)
+def _update(call: Call) -> Record:
+    names, columns = selected(call, USERS)
+    with call.core.database.write() as db:
+        current = records.find(db, call, USERS, call.parameters["uuid"], columns=columns)
+        changes = records.accepted(call, USERS, current)
+        if not call.caller.is_admin and changes.keys() - _OWN_ATTRIBUTES:
+            raise Forbidden(f"Only administrators change {min(changes.keys() - _OWN_ATTRIBUTES)}")
+        if "owner_uuid" in changes or "uuid" in changes:
+            raise Unprocessable("uuid and owner_uuid of a user cannot be changed")
+        _check_username(changes)
+        record = records.update(db, call, USERS, current, changes)
+        if "is_active" in changes:
+            _settle_activity(db, call, record)
+    return present(call, USERS, record, names)
+
+
+def _check_username(values: Record) -> None:
+    username = values.get("username")
+    if username is not None and not _USERNAME.fullmatch(username):
+        raise Unprocessable("Username has to be letters and digits, and to begin with a letter")
+
+
+def _settle_activity(db: sqlite3.Connection, call: Call, record: Record) -> None:
+    settle = identity.activate if record["is_active"] else identity.deactivate
+    settle(db, call.core.cluster_id, record["uuid"])
+
 
 METHODS = (
     get_method(USERS),
@@ -54,5 +95,24 @@ METHODS = (
         description="Get the system user, which owns what belongs to nobody else.",
         response=USERS.class_name,
     ),
-    CURRENT_TOKEN,
+    Method(
+        id="users.create",
+        http_method="POST",
+        path="users",
+        run=_create,
+        description="Make a user, as an administrator.",
+        parameters={"select": SELECT},
+        response=USERS.class_name,
+        takes=USERS,
+    ),
+    Method(
+        id="users.update",
+        http_method="PUT",
+        path="users/{uuid}",
+        run=_update,
+        description="Change attributes of a user; others than administrators only their own.",
+        parameters={"uuid": UUID, "select": SELECT},
+        response=USERS.class_name,
+        takes=USERS,
+    ),
 )

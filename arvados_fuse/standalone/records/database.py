@@ -55,8 +55,14 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
-        """Run a block in a transaction that only reads."""
+        """Run a block in a transaction that only reads.
+
+        Inside another transaction of the same thread it is a part of that one.
+        """
         connection = self._connection()
+        if connection.in_transaction:
+            yield connection
+            return
         connection.execute("BEGIN")
         try:
             yield connection

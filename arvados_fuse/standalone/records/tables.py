@@ -109,6 +109,7 @@ GROUPS = Resource(
         _DESCRIPTION,
         _PROPERTIES,
         *_TRASH,
+        Attribute("frozen_by_uuid"),
         *_RIGHTS,
         *_KIND,
     ),
@@ -116,7 +117,7 @@ GROUPS = Resource(
         UniqueNames(("owner_uuid", "name"), "is_trashed = 0 AND group_class <> 'role'"),
         UniqueNames(("name",), "is_trashed = 0 AND group_class = 'role'"),
     ),
-    indexes=(*_USUAL_INDEXES, "trash_at", "delete_at"),
+    indexes=(*_USUAL_INDEXES, "trash_at", "delete_at", "frozen_by_uuid"),
 )
 
 USERS = Resource(

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from arvados_fuse.standalone import clock
+from arvados_fuse.standalone import clock, wellknown
 from arvados_fuse.standalone.limits import Limits
 from arvados_fuse.standalone.records import audit, sql
 from arvados_fuse.standalone.records.codec import decoded
@@ -131,4 +131,4 @@ def _remove(db: sqlite3.Connection, resource: Resource, now: str) -> None:
 
 def _system_user_uuid(db: sqlite3.Connection) -> str:
     (cluster_id,) = db.execute("SELECT value FROM meta WHERE key = 'cluster_id'").fetchone()
-    return f"{cluster_id}-tpzed-000000000000000"
+    return wellknown.system_user(cluster_id)
