@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -31,8 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(settings: arguments.Settings) -> int:
     try:
-        # Imported late: --help and wrong arguments need not wait for the client library.
-        from arvados_fuse.command import mount  # noqa: PLC0415
+        # Imported late: --help and wrong arguments need not wait for the client library. What
+        # libraries warn of when they are imported is for developers, not for our users.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from arvados_fuse.command import mount  # noqa: PLC0415
     except ValueError:
         # The library reads the settings when it is imported.
         raise CommandError(
