@@ -34,11 +34,12 @@ def _configuration(call: Call) -> dict[str, Any]:
         "Collections": {
             "BlobSigning": True,
             "BlobSigningTTL": _duration(limits.blob_signing_ttl_s),
-            "CollectionVersioning": False,
+            "CollectionVersioning": True,
             "DefaultReplication": limits.default_replication,
             "DefaultTrashLifetime": _duration(limits.default_trash_lifetime_s),
             "ForwardSlashNameSubstitution": "",
             "ManagedProperties": {},
+            "PreserveVersionIfIdle": f"{limits.preserve_version_if_idle_s:g}s",
         },
         "Services": {"Controller": {"ExternalURL": call.core.root_url}},
         "StorageClasses": {limits.storage_class: {"Default": True, "Priority": 0}},

@@ -13,7 +13,12 @@ from typing import Any
 from arvados_fuse.standalone.api import records
 from arvados_fuse.standalone.api.edits import EDIT_PARAMETERS, requested_edit
 from arvados_fuse.standalone.api.errors import Forbidden, NotFound, Unprocessable
-from arvados_fuse.standalone.api.lists import INCLUDE_TRASH, SELECT, selected
+from arvados_fuse.standalone.api.lists import (
+    INCLUDE_OLD_VERSIONS,
+    INCLUDE_TRASH,
+    SELECT,
+    selected,
+)
 from arvados_fuse.standalone.api.manifests import (
     PreparedManifest,
     check_portable_data_hash,
@@ -25,7 +30,7 @@ from arvados_fuse.standalone.api.method import Call, Method
 from arvados_fuse.standalone.api.plain import UUID, get_record, list_method
 from arvados_fuse.standalone.api.presentation import present
 from arvados_fuse.standalone.api.trashing import ENSURE_UNIQUE_NAME, trash_methods
-from arvados_fuse.standalone.records import access, sql
+from arvados_fuse.standalone.records import access, sql, versions
 from arvados_fuse.standalone.records.codec import decoded
 from arvados_fuse.standalone.records.conditions import Condition, all_of
 from arvados_fuse.standalone.records.model import Type
@@ -125,7 +130,11 @@ def _changes(call: Call, current: Record, manifest: PreparedManifest | None) -> 
     check_portable_data_hash(sent_hash, {**current, **changes}["portable_data_hash"])
     if "uuid" in changes:
         changes["current_version_uuid"] = changes["uuid"]
-    return records.settle_trash(call, current, changes)
+    changes = records.settle_trash(call, current, changes)
+    asked = None
+    if "preserve_version" in call.attributes:
+        asked = changes.get("preserve_version", current["preserve_version"])
+    return versions.settled(current, changes, asked, call.now, call.core.limits)
 
 
 def _get(call: Call) -> Record:
@@ -184,7 +193,9 @@ METHODS = (
         parameters={"uuid": UUID, "select": SELECT, "include_trash": INCLUDE_TRASH},
         response=COLLECTIONS.class_name,
     ),
-    list_method(COLLECTIONS, include_trash=INCLUDE_TRASH),
+    list_method(
+        COLLECTIONS, include_trash=INCLUDE_TRASH, include_old_versions=INCLUDE_OLD_VERSIONS
+    ),
     Method(
         id="collections.create",
         http_method="POST",

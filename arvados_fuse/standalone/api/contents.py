@@ -12,6 +12,7 @@ from typing import Any
 from arvados_fuse.standalone.api import records
 from arvados_fuse.standalone.api.errors import NotFound, Unprocessable
 from arvados_fuse.standalone.api.lists import (
+    INCLUDE_OLD_VERSIONS,
     INCLUDE_TRASH,
     LIST_PARAMETERS,
     answer,
@@ -235,6 +236,7 @@ CONTENTS_METHODS = (
         parameters={
             **LIST_PARAMETERS,
             "include_trash": INCLUDE_TRASH,
+            "include_old_versions": INCLUDE_OLD_VERSIONS,
             "uuid": Parameter("string", "The project or user; all that is readable if absent."),
             "recursive": Parameter("boolean", "Also list subprojects' contents.", default=False),
             "include": _INCLUDE,

@@ -9,9 +9,9 @@ from typing import Any
 from arvados_fuse.standalone.api.errors import Unprocessable
 from arvados_fuse.standalone.api.method import Call, Parameter
 from arvados_fuse.standalone.api.presentation import present, usual_attributes
-from arvados_fuse.standalone.records import access
+from arvados_fuse.standalone.records import access, versions
 from arvados_fuse.standalone.records.codec import decoded
-from arvados_fuse.standalone.records.conditions import Condition, all_of
+from arvados_fuse.standalone.records.conditions import ALWAYS, Condition, all_of
 from arvados_fuse.standalone.records.filters import FilterInvalid, where
 from arvados_fuse.standalone.records.listing import (
     Page,
@@ -21,8 +21,10 @@ from arvados_fuse.standalone.records.listing import (
     fetch_rows,
 )
 from arvados_fuse.standalone.records.model import Resource
+from arvados_fuse.standalone.records.tables import COLLECTIONS
 
 __all__ = [
+    "INCLUDE_OLD_VERSIONS",
     "INCLUDE_TRASH",
     "LIST_PARAMETERS",
     "SELECT",
@@ -35,6 +37,7 @@ __all__ = [
 
 SELECT = Parameter("array", "Names of the attributes to return; the usual ones if absent.")
 INCLUDE_TRASH = Parameter("boolean", "Also show what is in the trash.", default=False)
+INCLUDE_OLD_VERSIONS = Parameter("boolean", "Also list old versions.", default=False)
 LIST_PARAMETERS = {
     "filters": Parameter("array", "Conditions that the objects have to fulfil."),
     "order": Parameter("array", "Attributes to order by, each may be followed by asc or desc."),
@@ -109,6 +112,7 @@ def list_records(
                 access.visible(
                     resource, call.caller, call.now, call.parameters.get("include_trash", False)
                 ),
+                _current_only(call, resource),
                 *conditions,
             ]
         )
@@ -120,6 +124,12 @@ def list_records(
     except (FilterInvalid, SelectInvalid) as error:
         raise Unprocessable(str(error)) from None
     return _present_rows(call, resource, rows, page), available
+
+
+def _current_only(call: Call, resource: Resource) -> Condition:
+    if resource is COLLECTIONS and not call.parameters.get("include_old_versions", False):
+        return versions.IS_CURRENT
+    return ALWAYS
 
 
 def _present_rows(

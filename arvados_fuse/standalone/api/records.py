@@ -12,12 +12,13 @@ from typing import Any
 from arvados_fuse.standalone.api.errors import Forbidden, NotFound, Unprocessable
 from arvados_fuse.standalone.api.method import Call
 from arvados_fuse.standalone.randoms import new_uuid
-from arvados_fuse.standalone.records import access, audit, sql, trash
+from arvados_fuse.standalone.records import access, audit, sql, trash, versions
 from arvados_fuse.standalone.records.codec import ValueInvalid, checked_value, decoded, encoded
 from arvados_fuse.standalone.records.conditions import Condition, all_of
 from arvados_fuse.standalone.records.listing import fetch_one
 from arvados_fuse.standalone.records.model import Attribute, Resource, Writable
 from arvados_fuse.standalone.records.tables import (
+    COLLECTIONS,
     GROUPS,
     LOGS,
     NAME_LENGTH,
@@ -187,14 +188,7 @@ def update(
         return current
     if not is_permitted:
         _check_may_change(db, call, resource, current)
-    if resource is GROUPS and changes.get("is_trashed"):
-        _check_may_be_trashed(db, current)
-    if "uuid" in changes:
-        _check_new_uuid(db, resource, changes["uuid"])
-    if "owner_uuid" in changes:
-        if not access.may_write(db, call.caller, current["owner_uuid"], None):
-            raise Forbidden(f"You may not take anything out of {current['owner_uuid']}")
-        _check_owner(db, call, resource, {**current, **changes})
+    _check_changes(db, call, resource, current, changes)
     changes["modified_at"] = call.now
     changes["modified_by_user_uuid"] = call.caller.user_uuid
 
@@ -204,9 +198,29 @@ def update(
 
     if ensure_unique_name:
         changes.setdefault("name", current["name"])
+    if "version" in changes:
+        versions.save(db, current["uuid"], new_uuid(call.core.cluster_id, resource.infix))
     record = _with_free_name(write, {**current, **changes}, current["uuid"], ensure_unique_name)
+    if resource is COLLECTIONS:
+        versions.follow(db, current["uuid"], changes)
     _note(db, call, resource, current, record)
     return record
+
+
+def _check_changes(
+    db: sqlite3.Connection, call: Call, resource: Resource, current: Record, changes: Record
+) -> None:
+    """Check what does not hang on who makes the changes alone."""
+    if resource is COLLECTIONS and versions.is_old(current):
+        raise Unprocessable(f"{current['uuid']} is an old version, which cannot be changed")
+    if resource is GROUPS and changes.get("is_trashed"):
+        _check_may_be_trashed(db, current)
+    if "uuid" in changes:
+        _check_new_uuid(db, resource, changes["uuid"])
+    if "owner_uuid" in changes:
+        if not access.may_write(db, call.caller, current["owner_uuid"], None):
+            raise Forbidden(f"You may not take anything out of {current['owner_uuid']}")
+        _check_owner(db, call, resource, {**current, **changes})
 
 
 def _check_may_change(

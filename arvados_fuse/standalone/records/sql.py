@@ -14,7 +14,7 @@ from typing import Any
 
 from arvados_fuse.standalone.records.conditions import Condition
 
-__all__ = ["among", "count", "delete", "insert", "select", "subselect", "update"]
+__all__ = ["among", "count", "delete", "duplicate", "insert", "select", "subselect", "update"]
 
 
 def select(
@@ -55,6 +55,22 @@ def insert(db: sqlite3.Connection, table: str, row: Mapping[str, Any]) -> int:
         tuple(row.values()),
     )
     return int(cursor.lastrowid or 0)
+
+
+def duplicate(
+    db: sqlite3.Connection,
+    table: str,
+    columns: Sequence[str],
+    others: Mapping[str, Any],
+    condition: Condition,
+) -> None:
+    """Add rows with the `columns` of those that fulfil `condition`, and the values `others`."""
+    names = ", ".join((*others, *columns))
+    values = ", ".join((*("?" * len(others)), *columns))
+    db.execute(
+        f"INSERT INTO {table} ({names}) SELECT {values} FROM {table} WHERE {condition.sql}",
+        (*others.values(), *condition.values),
+    )
 
 
 def update(
