@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from arvados_fuse.standalone import cluster
+from arvados_fuse.standalone import cluster, people
 from arvados_fuse.standalone.directory import DirectoryUnusable
 from arvados_fuse.standalone.records.database import DatabaseUnusable
 from arvados_fuse.version import __version__
@@ -52,7 +52,43 @@ def _parser() -> argparse.ArgumentParser:
         help="for tests: let administrators make it misbehave by requests to /_control",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    _add_user_commands(parser)
     return parser
+
+
+def _add_user_commands(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(metavar="[user ...]", title="users of a cluster")
+    user = commands.add_parser("user", help="add users; see arv-standalone DIR user --help")
+    actions = user.add_subparsers(required=True, metavar="add|env")
+    add = actions.add_parser("add", help="make a user")
+    add.add_argument("name", metavar="NAME", help="letters and digits, a letter first")
+    add.add_argument("--email", help="default: NAME@localhost")
+    add.add_argument("--admin", action="store_true", help="who may do everything")
+    add.set_defaults(run=_add_user)
+    env = actions.add_parser("env", help="print an env.sh for a user")
+    env.add_argument("name", metavar="NAME")
+    env.set_defaults(run=_print_environment)
+    parser.set_defaults(run=_run_cluster)
+
+
+def _add_user(parsed: argparse.Namespace) -> None:
+    print(people.add_user(parsed.directory, parsed.name, parsed.email, is_admin=parsed.admin))
+
+
+def _print_environment(parsed: argparse.Namespace) -> None:
+    print(people.environment_of(parsed.directory, parsed.name), end="")
+
+
+def _run_cluster(parsed: argparse.Namespace) -> None:
+    settings = cluster.Settings(
+        directory=parsed.directory.absolute(),
+        api_port=parsed.api_port,
+        keep_port=parsed.keep_port,
+        faults=parsed.faults,
+        sample=parsed.sample,
+        while_used=parsed.while_used,
+    )
+    cluster.run(settings, lambda line: print(line, flush=True))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,17 +99,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         level=logging.WARNING,
         format="%(asctime)s arv-standalone[%(process)d] %(levelname)s: %(message)s",
     )
-    settings = cluster.Settings(
-        directory=parsed.directory.absolute(),
-        api_port=parsed.api_port,
-        keep_port=parsed.keep_port,
-        faults=parsed.faults,
-        sample=parsed.sample,
-        while_used=parsed.while_used,
-    )
     try:
-        cluster.run(settings, lambda line: print(line, flush=True))
-    except (DirectoryUnusable, DatabaseUnusable, cluster.PortTaken) as error:
+        parsed.run(parsed)
+    except (
+        DirectoryUnusable,
+        DatabaseUnusable,
+        cluster.PortTaken,
+        people.PeopleError,
+    ) as error:
         print(f"arv-standalone: {error}", file=sys.stderr)
         return 1
     except OSError as error:

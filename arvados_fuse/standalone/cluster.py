@@ -84,7 +84,7 @@ class _Cluster:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._limits = Limits()
-        self._database = Database(settings.directory / "cluster.sqlite")
+        self._database = Database(settings.directory / directory.DATABASE)
         self._identity = identity.establish(self._database)
         self._signer = BlobSigner(self._identity.signing_key, self._limits.blob_signing_ttl_s)
         self._store = BlockStore(settings.directory / "blocks")
@@ -188,11 +188,8 @@ class _Cluster:
     ) -> None:
         directory.write_environment(
             self._settings.directory,
-            {
-                "ARVADOS_API_HOST": f"{HOST}:{core.api_port}",
-                "ARVADOS_API_TOKEN": self._identity.administrator_token,
-                "ARVADOS_API_HOST_INSECURE": "1",
-            },
+            f"{HOST}:{core.api_port}",
+            self._identity.administrator_token,
         )
         ready(
             f"cluster {core.cluster_id} is ready: API {core.root_url},"

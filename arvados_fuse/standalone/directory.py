@@ -4,6 +4,7 @@
 ``users.lock``  held, shared, by each process that uses a cluster which ends with its users
 ``env.sh``      host and token, for ``source``; there only while the cluster is ready
 ``tls.pem``     key and certificate of the API
+``cluster.sqlite``  all records
 ``log``         what a cluster prints that somebody else has started
 """
 
@@ -34,6 +35,7 @@ USERS_LOCK = "users.lock"
 ENVIRONMENT = "env.sh"
 LOG = "log"
 CERTIFICATE = "tls.pem"
+DATABASE = "cluster.sqlite"
 
 _PATIENCE_S = 0.5
 """How long a lock may be held by somebody who only looks whether it is free."""
@@ -111,10 +113,22 @@ def write_file(path: Path, content: bytes) -> None:
         raise
 
 
-def write_environment(directory: Path, variables: dict[str, str]) -> None:
-    """Write env.sh: one export a line."""
-    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()]
-    write_file(directory / ENVIRONMENT, "".join(lines).encode())
+def environment_text(host: str, token: str) -> str:
+    """Return what a shell has to run so that Arvados commands use a cluster: one export a line.
+
+    host: with the port
+    """
+    variables = {
+        "ARVADOS_API_HOST": host,
+        "ARVADOS_API_TOKEN": token,
+        "ARVADOS_API_HOST_INSECURE": "1",
+    }
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
+
+
+def write_environment(directory: Path, host: str, token: str) -> None:
+    """Write env.sh."""
+    write_file(directory / ENVIRONMENT, environment_text(host, token).encode())
 
 
 def remove_environment(directory: Path) -> None:

@@ -43,8 +43,13 @@ def test_only_one_cluster_has_the_lock(tmp_path):
 
 
 def test_environment_is_private_and_reads_back(tmp_path):
-    variables = {"ARVADOS_API_HOST": "127.0.0.1:1", "ODD": 'it\'s $HOME; "x"'}
-    directory.write_environment(tmp_path, variables)
+    token = 'it\'s $HOME; "x"'
+    variables = {
+        "ARVADOS_API_HOST": "127.0.0.1:1",
+        "ARVADOS_API_TOKEN": token,
+        "ARVADOS_API_HOST_INSECURE": "1",
+    }
+    directory.write_environment(tmp_path, "127.0.0.1:1", token)
     assert mode(tmp_path / "env.sh") == 0o600
     assert directory.read_environment(tmp_path) == variables
     assert (tmp_path / "env.sh").read_text().splitlines()[0] == (

@@ -17,7 +17,7 @@ from arvados_fuse.standalone.randoms import base36
 from arvados_fuse.standalone.records.conditions import Condition
 from arvados_fuse.standalone.records.tables import TOKENS, USERS, resource_of_uuid
 
-__all__ = ["CURRENT_TOKEN", "METHODS"]
+__all__ = ["CURRENT_TOKEN", "METHODS", "create"]
 
 Record = dict[str, Any]
 
@@ -33,7 +33,8 @@ def _own(call: Call) -> Condition:
     return Condition(f"{TOKENS.name}.owner_uuid = ?", (call.caller.user_uuid,))
 
 
-def _create(call: Call) -> Record:
+def create(call: Call) -> Record:
+    """Make a token with the attributes of `call`. Raises Forbidden, Unprocessable."""
     names, _ = selected(call, TOKENS)
     record = records.new_record(call, TOKENS, _values(call, None))
     record["api_token"] = base36(_SECRET_LENGTH)
@@ -94,7 +95,7 @@ METHODS = (
         id="api_client_authorizations.create",
         http_method="POST",
         path="api_client_authorizations",
-        run=_create,
+        run=create,
         description="Make a token; administrators can make one for any user.",
         parameters={"select": SELECT},
         response=TOKENS.class_name,

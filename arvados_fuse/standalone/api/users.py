@@ -18,7 +18,7 @@ from arvados_fuse.standalone.api.plain import UUID, get_method, get_record, list
 from arvados_fuse.standalone.api.presentation import present
 from arvados_fuse.standalone.records.tables import USERS
 
-__all__ = ["METHODS"]
+__all__ = ["METHODS", "create"]
 
 Record = dict[str, Any]
 
@@ -35,7 +35,8 @@ def _system_user(call: Call) -> Record:
     return get_record(call, USERS, call.core.system_user_uuid)
 
 
-def _create(call: Call) -> Record:
+def create(call: Call) -> Record:
+    """Make a user with the attributes of `call`. Raises Forbidden, Unprocessable."""
     names, _ = selected(call, USERS)
     if not call.caller.is_admin:
         raise Forbidden("Only administrators make users")
@@ -99,7 +100,7 @@ METHODS = (
         id="users.create",
         http_method="POST",
         path="users",
-        run=_create,
+        run=create,
         description="Make a user, as an administrator.",
         parameters={"select": SELECT},
         response=USERS.class_name,
