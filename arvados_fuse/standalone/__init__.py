@@ -15,6 +15,7 @@ Parts, from the bottom up::
     keep/       the block store and its HTTP service
     faults      misbehaviour on request, for tests
     sample      the sample project of a new cluster
+    garbage     blocks that nothing refers to
     state       the directory: lock, keys, ports, certificate, env.sh
     cluster     everything put together and served; cli, launch: two ways to start it
 

@@ -7,8 +7,9 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from arvados_fuse.standalone import cluster, people
+from arvados_fuse.standalone import cluster, garbage, people
 from arvados_fuse.standalone.directory import DirectoryUnusable
 from arvados_fuse.standalone.records.database import DatabaseUnusable
 from arvados_fuse.version import __version__
@@ -52,12 +53,20 @@ def _parser() -> argparse.ArgumentParser:
         help="for tests: let administrators make it misbehave by requests to /_control",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    _add_user_commands(parser)
+    parser.set_defaults(run=_run_cluster)
+    commands = parser.add_subparsers(
+        metavar="[user ... | gc]", title="other things to do with a cluster that runs or not"
+    )
+    _add_user_commands(commands)
+    gc = commands.add_parser(
+        "gc", help="list blocks of Keep that nothing refers to, or delete them"
+    )
+    gc.add_argument("--delete", action="store_true", help="do not only list them")
+    gc.set_defaults(run=_collect_garbage)
     return parser
 
 
-def _add_user_commands(parser: argparse.ArgumentParser) -> None:
-    commands = parser.add_subparsers(metavar="[user ...]", title="users of a cluster")
+def _add_user_commands(commands: Any) -> None:
     user = commands.add_parser("user", help="add users; see arv-standalone DIR user --help")
     actions = user.add_subparsers(required=True, metavar="add|env")
     add = actions.add_parser("add", help="make a user")
@@ -68,7 +77,11 @@ def _add_user_commands(parser: argparse.ArgumentParser) -> None:
     env = actions.add_parser("env", help="print an env.sh for a user")
     env.add_argument("name", metavar="NAME")
     env.set_defaults(run=_print_environment)
-    parser.set_defaults(run=_run_cluster)
+
+
+def _collect_garbage(parsed: argparse.Namespace) -> None:
+    for line in garbage.collect(parsed.directory, delete=parsed.delete):
+        print(line)
 
 
 def _add_user(parsed: argparse.Namespace) -> None:

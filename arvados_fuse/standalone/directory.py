@@ -34,6 +34,7 @@ LOCK = "lock"
 USERS_LOCK = "users.lock"
 ENVIRONMENT = "env.sh"
 LOG = "log"
+BLOCKS = "blocks"
 CERTIFICATE = "tls.pem"
 DATABASE = "cluster.sqlite"
 
@@ -58,6 +59,11 @@ def prepare(directory: Path) -> None:
         raise DirectoryUnusable(f"cannot use {directory}: {error.strerror}") from error
     if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
         raise DirectoryUnusable(f"cannot use {directory}: it is not writable")
+
+
+def block_stores(directory: Path) -> list[Path]:
+    """Return the directories that hold blocks: one for each Keep service there has been."""
+    return sorted(path for path in directory.glob(f"{BLOCKS}*") if path.is_dir())
 
 
 def open_lock(directory: Path, name: str) -> BinaryIO:

@@ -42,9 +42,24 @@ def option_lines(listed: str) -> list[str]:
     return [line[2:].split("  ")[0] for line in listed.splitlines() if line.startswith("  -")]
 
 
-def test_every_option_is_described_and_none_besides(capsys):
-    described = {term for term in terms(section("Starting and ending it")) if term[0] == "-"}
-    assert described == options_of(capsys=capsys)
+@pytest.mark.parametrize(
+    ("title", "commands"),
+    [
+        ("Starting and ending it", [[]]),
+        ("Users", [["user", "add"], ["user", "env"]]),
+        ("Getting rid of blocks", [["gc"]]),
+    ],
+    ids=["no command", "user", "gc"],
+)
+def test_every_option_is_described_and_none_besides(title, commands, capsys):
+    described = {term for term in terms(section(title)) if term[0] == "-"}
+    existing = set().union(
+        *(
+            options_of(*(["DIR", *command] if command else []), capsys=capsys)
+            for command in commands
+        )
+    )
+    assert described | {"-h", "--help"} == existing
 
 
 def test_every_field_of_a_fault_rule_is_described_and_none_besides():

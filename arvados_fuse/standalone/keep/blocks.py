@@ -7,17 +7,29 @@ All functions block; the server runs them in threads. Any number of threads may 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+import re
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from arvados_fuse.standalone.randoms import base36
 
-__all__ = ["BlockCollision", "BlockStore", "Incoming"]
+__all__ = [
+    "BlockCollision",
+    "BlockStore",
+    "Incoming",
+    "StoredBlock",
+    "remove_block",
+    "stored_blocks",
+]
+
+_BLOCK_HASH = re.compile("[0-9a-f]{32}")
 
 _PIECE = 1 << 20
 """Bytes that are read, written or hashed in one step; large enough to run without the GIL."""
@@ -124,6 +136,9 @@ class BlockStore:
         except FileNotFoundError:
             return False
         with file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            if os.fstat(file.fileno()).st_nlink == 0:
+                return False  # `remove_block` was faster
             if not _same_content(path, block.path):
                 if self.verify(block.block_hash, file.fileno()):
                     raise BlockCollision(f"{block.block_hash} exists with other content")
@@ -173,6 +188,45 @@ class BlockStore:
             self._verified.move_to_end(block_hash)
             if len(self._verified) > _VERIFIED_LIMIT:
                 self._verified.popitem(last=False)
+
+
+class StoredBlock(NamedTuple):
+    """A block in a store. `size` is in bytes; `mtime_s`, when it was last written, Unix time."""
+
+    block_hash: str
+    path: Path
+    size: int
+    mtime_s: float
+
+
+def stored_blocks(directory: Path) -> Iterator[StoredBlock]:
+    """Yield the blocks of the store in `directory`."""
+    for group in sorted(directory.iterdir()):
+        if len(group.name) != 3:
+            continue
+        for path in sorted(group.iterdir()):
+            if _BLOCK_HASH.fullmatch(path.name):
+                with suppress(FileNotFoundError):
+                    status = path.stat()
+                    yield StoredBlock(path.name, path, status.st_size, status.st_mtime)
+
+
+def remove_block(path: Path, before_s: float) -> bool:
+    """Remove a block, unless it was written at or after a Unix time. Say whether it is removed.
+
+    The lock keeps a request in another process from taking the block for stored meanwhile.
+    """
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return False
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        status = os.fstat(file.fileno())
+        if status.st_nlink == 0 or status.st_mtime >= before_s:
+            return False
+        path.unlink()
+    return True
 
 
 def _identity(descriptor: int) -> _Identity:
