@@ -10,8 +10,8 @@ blocks are files that are synced before the answer goes out.
 Parts, from the bottom up::
 
     clock, signatures, manifest_text   small rules without state
-    records/    attributes of every resource in one table; SQL, filters, lists, trash, access
-    api/        methods of the REST API, their parameters, the discovery document
+    records/    attributes of every resource in one table; SQL, filters, lists, trash, access, log
+    api/        methods of the REST API, their parameters, the discovery document, the event bus
     keep/       the block store and its HTTP service
     faults      misbehaviour on request, for tests
     sample      the sample project of a new cluster

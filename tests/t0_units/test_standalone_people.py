@@ -2,6 +2,7 @@
 
 import pytest
 
+from arvados_fuse.standalone.records import trash
 from tests.support.local_cluster import LocalCluster
 
 LATER = "2100-01-01T00:00:00.000000000Z"
@@ -219,6 +220,18 @@ class TestLinks:
         assert self.permission(cluster, name="can_read", tail_uuid=uuid)[0] == 422
         gone = f"{head[:-1]}!"
         assert self.permission(cluster, name="can_read", tail_uuid=uuid, head_uuid=gone)[0] == 422
+
+    def test_links_go_with_what_they_link(self, cluster, user):
+        gone, kept = (cluster.project(name)["uuid"] for name in ("gone", "kept"))
+        for head in (gone, kept):
+            uuid = cluster.user_uuid(user)
+            self.permission(cluster, name="can_read", tail_uuid=uuid, head_uuid=head)
+        past = "2020-01-01T00:00:00.000000000Z"
+        cluster.set_columns(gone, trash_at=past, delete_at=past)
+        trash.sweep(cluster.database, "2026-01-01T00:00:00.000000000Z")
+        filters = [["tail_uuid", "=", cluster.user_uuid(user)], ["head_uuid", "in", [gone, kept]]]
+        found = cluster.call("GET", "links", filters=filters)["items"]
+        assert [item["head_uuid"] for item in found] == [kept]
 
     def test_permissions_on_an_object_are_listed_for_who_manages_it(self, cluster, user):
         ends = {"tail_uuid": cluster.user_uuid(user), "head_uuid": cluster.project("x")["uuid"]}

@@ -229,6 +229,48 @@ class TestProtocol:
 
         run(test)
 
+    def test_listeners_hear_of_what_they_may_see_and_of_nothing_else(self, run, api):
+        def user():
+            made = api.users().create(body={"is_active": True}).execute()
+            token = (
+                api.api_client_authorizations().create(body={"owner_uuid": made["uuid"]}).execute()
+            )
+            return made["uuid"], f"v2/{token['uuid']}/{token['api_token']}"
+
+        def project(name):
+            return api.groups().create(body={"name": name, "group_class": "project"}).execute()
+
+        def permit(tail, head):
+            link = {"link_class": "permission", "name": "can_read"}
+            return api.links().create(body={**link, "tail_uuid": tail, "head_uuid": head}).execute()
+
+        uuid, token = user()
+        shared, private = project("shared with one")["uuid"], project("private")["uuid"]
+        permit(uuid, shared)
+
+        async def test(connect):
+            socket = await connect(token)
+            await socket.send_json({"method": "subscribe", "filters": []})
+            assert await socket.receive_json() == {"status": 200}
+
+            async def heard():
+                return (await socket.receive_json())["object_uuid"]
+
+            await asyncio.to_thread(make, api, "unheard", owner_uuid=private)
+            first = await asyncio.to_thread(make, api, "heard", owner_uuid=shared)
+            assert await heard() == first["uuid"]
+            # A permission that is given later counts for the next event.
+            link = await asyncio.to_thread(permit, uuid, private)
+            assert await heard() == link["uuid"]
+            second = await asyncio.to_thread(make, api, "heard now", owner_uuid=private)
+            assert await heard() == second["uuid"]
+            await asyncio.to_thread(api.links().delete(uuid=link["uuid"]).execute)
+            await asyncio.to_thread(make, api, "unheard again", owner_uuid=private)
+            last = await asyncio.to_thread(make, api, "last", owner_uuid=shared)
+            assert await heard() == last["uuid"]
+
+        run(test)
+
     def test_hundreds_of_listeners_get_every_event_in_order(self, run, api):
         listeners, changes = 300, 20
 

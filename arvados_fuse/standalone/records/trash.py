@@ -13,10 +13,10 @@ from arvados_fuse.standalone import clock, wellknown
 from arvados_fuse.standalone.limits import Limits
 from arvados_fuse.standalone.records import audit, sql
 from arvados_fuse.standalone.records.codec import decoded
-from arvados_fuse.standalone.records.conditions import Condition
+from arvados_fuse.standalone.records.conditions import Condition, any_of
 from arvados_fuse.standalone.records.database import Database
 from arvados_fuse.standalone.records.model import Resource
-from arvados_fuse.standalone.records.tables import RESOURCES
+from arvados_fuse.standalone.records.tables import LINKS, RESOURCES
 
 __all__ = ["TimesInvalid", "deleted_now", "settled", "sweep", "trashed_now", "untrashed"]
 
@@ -123,10 +123,24 @@ def sweep(database: Database, now: str, log_lifetime_s: int = Limits.log_lifetim
 
 def _remove(db: sqlite3.Connection, resource: Resource, now: str) -> None:
     due = Condition("delete_at <= ? OR owner_uuid IN (SELECT uuid FROM doomed)", (now,))
-    for row in sql.select(db, resource.small_columns, resource.name, due).fetchall():
+    removed = _remove_where(db, resource, due, now)
+    # A link to what is gone, or from it, says nothing any more.
+    ends = [sql.among(f"links.{end}_uuid", removed) for end in ("head", "tail")]
+    if removed:
+        _remove_where(db, LINKS, any_of(ends), now)
+
+
+def _remove_where(
+    db: sqlite3.Connection, resource: Resource, condition: Condition, now: str
+) -> list[str]:
+    """Remove records, each with its entry in the log; return their uuids."""
+    by_uuid = _system_user_uuid(db)
+    rows = sql.select(db, resource.small_columns, resource.name, condition).fetchall()
+    for row in rows:
         record = decoded(resource, row)
-        audit.note_change(db, resource, record, None, by_uuid=_system_user_uuid(db), now=now)
-    sql.delete(db, resource.name, due)
+        audit.note_change(db, resource, record, None, by_uuid=by_uuid, now=now)
+    sql.delete(db, resource.name, condition)
+    return [row["uuid"] for row in rows]
 
 
 def _system_user_uuid(db: sqlite3.Connection) -> str:
