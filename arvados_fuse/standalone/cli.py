@@ -24,6 +24,14 @@ def _port(text: str) -> int:
     return port
 
 
+def _service_count(text: str) -> int:
+    count = int(text)
+    if not 1 <= count <= cluster.MOST_KEEP_SERVICES:
+        raise ValueError
+    return count
+
+
+_service_count.__name__ = f"number from 1 to {cluster.MOST_KEEP_SERVICES}"
 _port.__name__ = "port number"
 
 
@@ -39,6 +47,13 @@ def _parser() -> argparse.ArgumentParser:
     ports = "default: that of the last time, or any that is free"
     parser.add_argument("--api-port", type=_port, metavar="PORT", help=f"of the REST API ({ports})")
     parser.add_argument("--keep-port", type=_port, metavar="PORT", help=f"of Keep ({ports})")
+    parser.add_argument(
+        "--keep-services",
+        type=_service_count,
+        metavar="N",
+        help="how many Keep services there are, each with blocks of its own (default: as many as"
+        " the last time, 1 at first; never fewer)",
+    )
     parser.add_argument(
         "--sample", action="store_true", help="put a sample project into a new cluster"
     )
@@ -97,6 +112,7 @@ def _run_cluster(parsed: argparse.Namespace) -> None:
         directory=parsed.directory.absolute(),
         api_port=parsed.api_port,
         keep_port=parsed.keep_port,
+        keep_services=parsed.keep_services,
         faults=parsed.faults,
         sample=parsed.sample,
         while_used=parsed.while_used,
@@ -118,6 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         DirectoryUnusable,
         DatabaseUnusable,
         cluster.PortTaken,
+        cluster.TooFewServices,
         people.PeopleError,
     ) as error:
         print(f"arv-standalone: {error}", file=sys.stderr)

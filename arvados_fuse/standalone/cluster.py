@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -32,10 +32,11 @@ from arvados_fuse.standalone.records import trash
 from arvados_fuse.standalone.records.database import Database
 from arvados_fuse.standalone.signatures import BlobSigner
 
-__all__ = ["PortTaken", "Settings", "run"]
+__all__ = ["MOST_KEEP_SERVICES", "PortTaken", "Settings", "TooFewServices", "run"]
 
 logger = logging.getLogger(__name__)
 
+MOST_KEEP_SERVICES = 16
 _SWEEP_INTERVAL_S = 60.0
 _THREADS = 8
 """For each of API and Keep: enough that a slow query or disk leaves some free."""
@@ -47,11 +48,16 @@ class PortTaken(Exception):
     """A port that was asked for cannot be used."""
 
 
+class TooFewServices(Exception):
+    """Fewer Keep services are wanted than hold blocks."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """How to run a cluster.
 
     api_port, keep_port: None for the ports of the last time if they are free, else any
+    keep_services: None for as many as the last time
     faults: let tests control misbehaviour
     sample: put the sample project into a new cluster
     while_used: end when nobody holds the users' lock of the directory any more
@@ -60,6 +66,7 @@ class Settings:
     directory: Path
     api_port: int | None = None
     keep_port: int | None = None
+    keep_services: int | None = None
     faults: bool = False
     sample: bool = False
     while_used: bool = False
@@ -68,7 +75,7 @@ class Settings:
 def run(settings: Settings, ready: Callable[[str], None]) -> None:
     """Run a cluster until SIGTERM or SIGINT. `ready` is given the line that says it is ready.
 
-    Raises DirectoryUnusable, DatabaseUnusable, PortTaken.
+    Raises DirectoryUnusable, DatabaseUnusable, PortTaken, TooFewServices.
     """
     os.umask(0o077)
     directory.prepare(settings.directory)
@@ -83,11 +90,13 @@ def run(settings: Settings, ready: Callable[[str], None]) -> None:
 class _Cluster:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._limits = Limits()
         self._database = Database(settings.directory / directory.DATABASE)
+        count = self._count_keep_services()
+        self._limits = Limits(default_replication=min(count, 2))
         self._identity = identity.establish(self._database)
         self._signer = BlobSigner(self._identity.signing_key, self._limits.blob_signing_ttl_s)
-        self._store = BlockStore(settings.directory / "blocks")
+        places = [directory.block_store(settings.directory, number) for number in range(count)]
+        self._stores = [BlockStore(place) for place in places]
         self._tls = tls_context(settings.directory / directory.CERTIFICATE)
 
     async def serve(self, ready: Callable[[str], None]) -> None:
@@ -99,34 +108,53 @@ class _Cluster:
         async with AsyncExitStack() as stack:
             stack.callback(self._database.close)
             api_socket = stack.enter_context(self._listen("api", self._settings.api_port))
-            keep_socket = stack.enter_context(self._listen("keep", self._settings.keep_port))
+            keep_sockets = [stack.enter_context(listening) for listening in self._listen_as_keep()]
             # Manifests name the empty block although nobody writes it, and some clients read it.
-            self._store.add(b"")
-            core = self._core(api_socket, keep_socket)
+            for store in self._stores:
+                store.add(b"")
+            core = self._core(api_socket, keep_sockets)
             api_threads = stack.enter_context(ThreadPoolExecutor(_THREADS, "api"))
             keep_threads = stack.enter_context(ThreadPoolExecutor(_THREADS, "keep"))
             if self._settings.sample:
                 await loop.run_in_executor(api_threads, self._add_sample, core)
             service = ApiService(core)
             api = ApiServer(service, api_threads, self._limits.max_request_size)
-            keep = KeepServer(self._store, self._signer, self._limits, keep_threads)
-            api_app, keep_app = self._applications(service)
+            api_app, keep_apps = self._applications(service)
             EventBus(self._database, api_threads).add_routes(api_app)
             api.add_routes(api_app)
-            keep.add_routes(keep_app)
+            for store, keep_app in zip(self._stores, keep_apps, strict=True):
+                keep = KeepServer(store, self._signer, self._limits, keep_threads)
+                keep.add_routes(keep_app)
             stack.push_async_callback((await _start(api_app, api_socket, self._tls)).cleanup)
-            stack.push_async_callback((await _start(keep_app, keep_socket, None)).cleanup)
+            for keep_app, listening in zip(keep_apps, keep_sockets, strict=True):
+                stack.push_async_callback((await _start(keep_app, listening, None)).cleanup)
             sweeping = asyncio.create_task(self._sweep(api_threads))
             stack.callback(sweeping.cancel)
-            self._announce(core, keep_socket, ready)
+            self._announce(core, keep_sockets, ready)
             if self._settings.while_used:
                 _watch_users(self._settings.directory, lambda: loop.call_soon_threadsafe(end.set))
             await end.wait()
             directory.remove_environment(self._settings.directory)
 
-    def _core(self, api_socket: socket.socket, keep_socket: socket.socket) -> Core:
-        keep_port = keep_socket.getsockname()[1]
-        identity.register_keep_service(self._database, self._identity.cluster_id, HOST, keep_port)
+    def _count_keep_services(self) -> int:
+        """Return how many Keep services there are to be, and remember that."""
+        with self._database.write() as db:
+            last = int(identity.get_value(db, "keep_services") or 1)
+            wanted = self._settings.keep_services or last
+            if wanted < last:
+                raise TooFewServices(
+                    f"{self._settings.directory} has had {last} Keep services, which all hold"
+                    f" blocks; {wanted} would hide some of them"
+                )
+            identity.set_value(db, "keep_services", str(wanted))
+        return wanted
+
+    def _core(self, api_socket: socket.socket, keep_sockets: Sequence[socket.socket]) -> Core:
+        for number, listening in enumerate(keep_sockets):
+            port = listening.getsockname()[1]
+            identity.register_keep_service(
+                self._database, self._identity.cluster_id, HOST, port, number
+            )
         return Core(
             cluster_id=self._identity.cluster_id,
             database=self._database,
@@ -134,6 +162,11 @@ class _Cluster:
             api_port=api_socket.getsockname()[1],
             limits=self._limits,
         )
+
+    def _listen_as_keep(self) -> Iterator[socket.socket]:
+        yield self._listen("keep", self._settings.keep_port)
+        for number in range(1, len(self._stores)):
+            yield self._listen(f"keep_{number}", None)
 
     def _listen(self, name: str, wanted: int | None) -> socket.socket:
         """Listen on the port wanted, or that of the last time, or any; remember which."""
@@ -156,23 +189,24 @@ class _Cluster:
                 identity.set_value(db, key, str(port))
         return found
 
-    def _applications(self, service: ApiService) -> tuple[web.Application, web.Application]:
-        """Return the empty applications of API and Keep."""
+    def _applications(self, service: ApiService) -> tuple[web.Application, list[web.Application]]:
+        """Return the empty applications of the API and of each Keep service."""
         size = self._limits.max_request_size
         if not self._settings.faults:
-            keep_app = web.Application()
-            keep_app.router.add_route("*", f"{CONTROL_PATH}{{rest:(/.*)?}}", _not_found)
-            return web.Application(client_max_size=size), keep_app
+            keep_apps = [web.Application() for _ in self._stores]
+            for keep_app in keep_apps:
+                keep_app.router.add_route("*", f"{CONTROL_PATH}{{rest:(/.*)?}}", _not_found)
+            return web.Application(client_max_size=size), keep_apps
         faults = Faults(lambda token: (c := service.identify(token)) is not None and c.is_admin)
         api_misbehaviour = faults.middleware("api", operation_name)
         keep_misbehaviour = faults.middleware("keep", lambda request: f"{request.method} keep")
         return (
             web.Application(client_max_size=size, middlewares=[api_misbehaviour]),
-            web.Application(middlewares=[keep_misbehaviour]),
+            [web.Application(middlewares=[keep_misbehaviour]) for _ in self._stores],
         )
 
     def _add_sample(self, core: Core) -> None:
-        sample.add(core, self._store, self._identity)
+        sample.add(core, self._stores[: self._limits.default_replication], self._identity)
 
     async def _sweep(self, threads: ThreadPoolExecutor) -> None:
         loop = asyncio.get_running_loop()
@@ -184,16 +218,17 @@ class _Cluster:
             await asyncio.sleep(_SWEEP_INTERVAL_S)
 
     def _announce(
-        self, core: Core, keep_socket: socket.socket, ready: Callable[[str], None]
+        self, core: Core, keep_sockets: Sequence[socket.socket], ready: Callable[[str], None]
     ) -> None:
         directory.write_environment(
             self._settings.directory,
             f"{HOST}:{core.api_port}",
             self._identity.administrator_token,
         )
+        urls = [f"http://{HOST}:{listening.getsockname()[1]}/" for listening in keep_sockets]
         ready(
             f"cluster {core.cluster_id} is ready: API {core.root_url},"
-            f" Keep http://{HOST}:{keep_socket.getsockname()[1]}/,"
+            f" Keep {' '.join(urls)},"
             f" settings in {self._settings.directory / directory.ENVIRONMENT}"
         )
 

@@ -61,6 +61,11 @@ def prepare(directory: Path) -> None:
         raise DirectoryUnusable(f"cannot use {directory}: it is not writable")
 
 
+def block_store(directory: Path, number: int) -> Path:
+    """Return where the blocks of the Keep service with this number are; the first is 0."""
+    return directory / (f"{BLOCKS}-{number + 1}" if number else BLOCKS)
+
+
 def block_stores(directory: Path) -> list[Path]:
     """Return the directories that hold blocks: one for each Keep service there has been."""
     return sorted(path for path in directory.glob(f"{BLOCKS}*") if path.is_dir())

@@ -11,7 +11,7 @@ what to do, and asked what has been requested, on a route of its own:
 A rule is an object; everything in it may be left out::
 
     {"route": "keep" or "api", "method": "GET", "path": regular expression,
-     "times": how often it applies, "latency_s": 0.5, "bytes_per_s": 1000000,
+     "port": number, "times": how often it applies, "latency_s": 0.5, "bytes_per_s": 1000000,
      "status": 503, "cut_after_bytes": 1000, "corrupt": true}
 
 The first rule that fits a request applies to it. `latency_s` passes before anything is done;
@@ -61,6 +61,7 @@ class Rule:
     route: str | None = None
     method: str | None = None
     path: str | None = None
+    port: int | None = None
     times: int | None = None
     latency_s: float = 0.0
     bytes_per_s: float | None = None
@@ -86,12 +87,13 @@ class Rule:
             raise RuleInvalid(f"{value!r} is not an object with some of {sorted(known)}")
         return cls(**value)
 
-    def fits(self, route: str, method: str, path: str) -> bool:
+    def fits(self, route: str, method: str, path: str, port: int) -> bool:
         """Whether the rule still applies, and to this request."""
         return (
             self.times != 0
             and self.route in (None, route)
             and self.method in (None, method)
+            and self.port in (None, port)
             and (self.path is None or re.search(self.path, path) is not None)
         )
 
@@ -125,8 +127,9 @@ class Faults:
         return misbehave
 
     def _take(self, route: str, request: web.Request) -> Rule | None:
+        port = request.transport.get_extra_info("sockname")[1] if request.transport else 0
         for rule in self._rules:
-            if rule.fits(route, request.method, request.path):
+            if rule.fits(route, request.method, request.path, port):
                 if rule.times is not None:
                     rule.times -= 1
                 return rule

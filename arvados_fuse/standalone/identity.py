@@ -185,9 +185,11 @@ def _permit(
     )
 
 
-def register_keep_service(database: Database, cluster_id: str, host: str, port: int) -> None:
-    """Note where the Keep service of the cluster is now."""
-    uuid = f"{cluster_id}-{KEEP_SERVICES.infix}-000000000000000"
+def register_keep_service(
+    database: Database, cluster_id: str, host: str, port: int, number: int = 0
+) -> None:
+    """Note where the Keep service with this number is now. Its uuid never changes."""
+    uuid = f"{cluster_id}-{KEEP_SERVICES.infix}-{number:015d}"
     with database.write() as db:
         row = db.execute("SELECT service_port FROM keep_services WHERE uuid = ?", (uuid,))
         found = row.fetchone()

@@ -25,6 +25,6 @@ class Limits:
     preserve_version_if_idle_s: float = 10
     # The log forgets what is older.
     log_lifetime_s: int = 14 * 86400
-    # One disk, one copy: clients that want two would fail every write.
+    # As many as there are Keep services, but two at most: one cannot store two copies.
     default_replication: int = 1
     storage_class: str = "default"

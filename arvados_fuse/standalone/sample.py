@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 
 from arvados_fuse.standalone.api import records
 from arvados_fuse.standalone.api.collections import new_collection
@@ -24,7 +25,7 @@ from arvados_fuse.standalone.sample_content import (
 __all__ = ["add"]
 
 
-def add(core: Core, store: BlockStore, identity: Identity) -> None:
+def add(core: Core, stores: Sequence[BlockStore], identity: Identity) -> None:
     """Make the sample project, owned by the administrator, if the cluster never held anything.
 
     It is made by what also answers requests. All records are made in one transaction, after
@@ -51,7 +52,7 @@ def add(core: Core, store: BlockStore, identity: Identity) -> None:
                 owner_uuid=project["uuid"],
                 name=sample.name,
                 description=sample.description,
-                manifest_text=_stored(store, sample),
+                manifest_text=_stored(stores, sample),
             )
         )
         for sample in samples()
@@ -76,10 +77,12 @@ def _call(core: Core, caller: Caller, **attributes: str) -> Call:
     return Call(core=core, parameters={}, attributes=attributes, identified=caller)
 
 
-def _stored(store: BlockStore, sample: Sample) -> str:
-    """Store the files of `sample` as one block, and return their manifest."""
+def _stored(stores: Sequence[BlockStore], sample: Sample) -> str:
+    """Store the files of `sample` as one block in each of `stores`, and return their manifest."""
     content = b"".join(sample.files.values())
-    locator = f"{store.add(content)}+{len(content)}"
+    for store in stores:
+        block_hash = store.add(content)
+    locator = f"{block_hash}+{len(content)}"
     streams: dict[str, list[str]] = {}
     position = 0
     for path, data in sample.files.items():

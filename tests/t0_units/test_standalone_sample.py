@@ -28,7 +28,7 @@ def cluster(tmp_path):
 
 
 def add(cluster):
-    sample.add(cluster.core, cluster.store, cluster.identity)
+    sample.add(cluster.core, [cluster.store], cluster.identity)
 
 
 def test_primes_are_as_many_as_is_known(numbers):

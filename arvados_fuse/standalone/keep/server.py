@@ -177,7 +177,7 @@ class KeepServer:
         return web.Response(
             text=locator + "\n",
             headers={
-                "X-Keep-Replicas-Stored": str(self._limits.default_replication),
+                "X-Keep-Replicas-Stored": "1",
                 "X-Keep-Storage-Classes-Confirmed": ", ".join(f"{name}=1" for name in classes),
             },
         )
