@@ -153,6 +153,13 @@ class TestLevels:
         assert bob.can(other) == (404, 404)
         assert [c["uuid"] for c in bob.call("GET", "collections")["items"]] == [shared["uuid"]]
 
+    def test_a_permission_on_a_collection_is_one_on_its_versions(self, cluster, ann, bob):
+        current, version = (ann.create(name=name)["uuid"] for name in ("current", "version"))
+        cluster.set_columns(version, current_version_uuid=current)
+        assert status(bob.call("GET", f"collections/{version}")) == 404
+        cluster.permit(bob.uuid, "can_read", current)
+        assert status(bob.call("GET", f"collections/{version}")) == 200
+
     def test_moving_takes_the_right_to_write_on_both_sides(self, cluster, ann, bob):
         source, target = ann.project("source"), ann.project("target")
         moved = ann.create(name="moved", owner_uuid=source["uuid"])

@@ -25,6 +25,7 @@ from arvados_fuse.standalone.records.conditions import ALWAYS, Condition, all_of
 from arvados_fuse.standalone.records.database import Database
 from arvados_fuse.standalone.records.model import Resource
 from arvados_fuse.standalone.records.tables import (
+    COLLECTIONS,
     GROUPS,
     KEEP_SERVICES,
     LINKS,
@@ -247,7 +248,9 @@ def _readable(resource: Resource, caller: Caller) -> Condition:
     if resource is GROUPS and caller.is_active:
         ways.append(Condition(f"{table}.group_class = 'role'"))
     ways.append(_among(f"{table}.owner_uuid", _owners(caller, READ)))
-    ways.append(_among(f"{table}.uuid", _objects(caller, READ)))
+    # A permission on a collection is one on all its versions.
+    own_name = "current_version_uuid" if resource is COLLECTIONS else "uuid"
+    ways.append(_among(f"{table}.{own_name}", _objects(caller, READ)))
     return any_of(ways)
 
 
