@@ -272,7 +272,8 @@ class TestUsers:
         joined = RunningCluster(place)
         joined.env = {"ARVADOS_API_HOST": access.host, "ARVADOS_API_TOKEN": access.token}
         groups = joined.request("GET", "/arvados/v1/groups")[1]["items"]
-        assert [group["name"] for group in groups] == ["Sample project"]
+        projects = [group["name"] for group in groups if group["group_class"] == "project"]
+        assert projects == ["Sample project"]
         access.release()
         wait_until(lambda: not self.is_running(place))
 
