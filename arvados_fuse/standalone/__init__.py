@@ -9,7 +9,7 @@ blocks are files that are synced before the answer goes out.
 
 Parts, from the bottom up::
 
-    clock, signatures, manifest_text   small rules without state
+    clock, signatures, manifest_text, manifest_tree   small rules without state
     records/    attributes of every resource in one table; SQL, filters, lists, trash, access, log
     api/        methods of the REST API, their parameters, the discovery document, the event bus
     keep/       the block store and its HTTP service
