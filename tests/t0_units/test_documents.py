@@ -23,8 +23,8 @@ _REFERENCE = re.compile(r"`((?:t\d_\w+/[\w.]*)?)((?:::\w+)*)`")
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 
 OPTIONS_OF_OTHERS = {
-    # arv-put
-    "--name",
+    "--name",  # arv-put
+    "--rounds",  # benchmarks
     # arv-standalone, checked with its own document
     *("--api-port", "--keep-port", "--faults", "--sample", "--while-used"),
 }
