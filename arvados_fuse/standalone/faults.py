@@ -12,18 +12,22 @@ A rule is an object; everything in it may be left out::
 
     {"route": "keep" or "api", "method": "GET", "path": regular expression,
      "port": number, "times": how often it applies, "latency_s": 0.5, "bytes_per_s": 1000000,
-     "status": 503, "cut_after_bytes": 1000, "corrupt": true}
+     "status": 503, "cut_after_bytes": 1000, "corrupt": true,
+     "clock_skew_s": 3600, "probability": 0.1}
 
 The first rule that fits a request applies to it. `latency_s` passes before anything is done;
 `bytes_per_s` limits the body in both directions; `status` is an answer without doing anything;
 `cut_after_bytes` breaks the connection after so many bytes of the answer's body; `corrupt` flips
-a bit in the middle of the answer's body.
+a bit in the middle of the answer's body; `clock_skew_s` lets Keep's clock be so many seconds fast
+when it checks and makes signatures. With `probability` the rule applies to that share of the
+requests that it fits, chosen in the same way each time the cluster is started.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import random
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -34,7 +38,10 @@ from aiohttp import web
 
 from arvados_fuse.standalone.authorization import token_of_header
 
-__all__ = ["Faults", "Rule", "RuleInvalid"]
+__all__ = ["CLOCK_SKEW", "CONTROL_PATH", "Faults", "Rule", "RuleInvalid"]
+
+CLOCK_SKEW = "clock_skew_s"
+"""What a request is marked with: the seconds by which Keep's clock is fast for it."""
 
 CONTROL_PATH = "/_control"
 
@@ -68,12 +75,16 @@ class Rule:
     status: int | None = None
     cut_after_bytes: int | None = None
     corrupt: bool = False
+    clock_skew_s: float = 0.0
+    probability: float = 1.0
 
     def __post_init__(self) -> None:
         if self.route not in (None, "keep", "api"):
             raise RuleInvalid(f"route cannot be {self.route!r}")
         if self.bytes_per_s is not None and self.bytes_per_s <= 0:
             raise RuleInvalid("bytes_per_s has to be more than 0")
+        if not 0 <= self.probability <= 1:
+            raise RuleInvalid("probability has to be between 0 and 1")
         try:
             re.compile(self.path or "")
         except (re.error, TypeError) as error:
@@ -85,7 +96,10 @@ class Rule:
         known = {field.name for field in fields(cls)}
         if not isinstance(value, dict) or not value.keys() <= known:
             raise RuleInvalid(f"{value!r} is not an object with some of {sorted(known)}")
-        return cls(**value)
+        try:
+            return cls(**value)
+        except TypeError as error:
+            raise RuleInvalid(f"{value!r} has a value of the wrong type: {error}") from None
 
     def fits(self, route: str, method: str, path: str, port: int) -> bool:
         """Whether the rule still applies, and to this request."""
@@ -110,6 +124,7 @@ class Faults:
         self._may_control = may_control
         self._rules: list[Rule] = []
         self._counts: Counter[str] = Counter()
+        self._chance = random.Random(0)  # noqa: S311 - to be the same each time
 
     def middleware(self, route: str, operation: Callable[[web.BaseRequest], str]) -> Any:
         """Return the middleware for the application `route`; `operation` names a request."""
@@ -130,6 +145,8 @@ class Faults:
         port = request.transport.get_extra_info("sockname")[1] if request.transport else 0
         for rule in self._rules:
             if rule.fits(route, request.method, request.path, port):
+                if self._chance.random() >= rule.probability:
+                    continue
                 if rule.times is not None:
                     rule.times -= 1
                 return rule
@@ -165,6 +182,7 @@ def _parsed_rules(body: bytes) -> list[Rule]:
 
 async def _misbehaving(rule: Rule, request: web.Request, handler: _Handler) -> web.StreamResponse:
     await asyncio.sleep(rule.latency_s)
+    request[CLOCK_SKEW] = rule.clock_skew_s
     if rule.bytes_per_s is not None:
         await asyncio.sleep((request.content_length or 0) / rule.bytes_per_s)
     if rule.status is not None:

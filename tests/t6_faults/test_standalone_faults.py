@@ -2,10 +2,13 @@
 
 import hashlib
 import http.client
+import ssl
 import time
 import urllib.error
 
 import pytest
+import websockets.exceptions
+import websockets.sync.client
 
 from tests.support.cluster import RunningCluster
 from tests.support.keep_client import KeepClient
@@ -123,6 +126,35 @@ def test_large_blocks_are_bent_too(cluster, keep):
     assert sum(a != b for a, b in zip(content, body, strict=True)) == 1
 
 
+def test_a_share_of_the_requests_fails(cluster, keep, locator):
+    cluster.set_faults([{"route": "keep", "status": 503, "probability": 0.3}])
+    failed = [keep.get(locator)[0] for _ in range(60)].count(503)
+    assert 5 < failed < 35  # the same number each time: chance has a fixed seed
+    cluster.set_faults([{"status": 503, "probability": 0}])
+    assert keep.get(locator)[0] == 200
+
+
+def test_a_clock_that_is_fast_finds_signatures_expired(cluster, keep, locator):
+    two_weeks = 14 * 24 * 3600
+    cluster.set_faults([{"route": "keep", "clock_skew_s": two_weeks - 60}])
+    assert keep.get(locator)[0] == 200
+    cluster.set_faults([{"route": "keep", "clock_skew_s": two_weeks + 60}])
+    assert keep.get(locator)[0] == 401
+    assert keep.get(keep.put(CONTENT))[0] == 200  # signed by the same clock
+
+
+def test_websockets_can_be_refused(cluster, keep):
+    address = f"wss://{cluster.env['ARVADOS_API_HOST']}/websocket"
+    trust = ssl.create_default_context()
+    trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
+    with websockets.sync.client.connect(address, ssl=trust) as websocket:
+        assert websocket.protocol.state.name == "OPEN"
+    cluster.set_faults([{"route": "api", "path": "^/websocket", "status": 503}])
+    with pytest.raises(websockets.exceptions.InvalidStatus):
+        with websockets.sync.client.connect(address, ssl=trust):
+            pytest.fail("it was accepted")
+
+
 def test_delete_ends_all_rules(cluster, keep, locator):
     cluster.set_faults([{"route": "keep", "status": 500}])
     assert cluster.request("DELETE", "/_control")[0] == 200
@@ -169,6 +201,8 @@ def test_control_is_for_administrators(keep, token):
         b'[{"path": 1}]',
         b'[{"route": "nonsense"}]',
         b'[{"bytes_per_s": 0}]',
+        b'[{"probability": 2}]',
+        b'[{"probability": "x"}]',
     ],
 )
 def test_rules_that_make_no_sense_are_refused(keep, body):
