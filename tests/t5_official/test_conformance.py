@@ -354,19 +354,20 @@ class TestReplaceFiles:
         assert self.paths(record) == {"a", "b", "d/c", *(f"n{n}" for n in range(8))}
 
 
+@pytest.fixture(scope="module")
+def owner(api, project):
+    """A project with five collections: k0 to k4, with properties."""
+    body = {"group_class": "project", "name": "lists", "owner_uuid": project}
+    owner = api.groups().create(body=body).execute()["uuid"]
+    for number in range(5):
+        properties = {"n": number, "even": number % 2 == 0, "tags": [f"t{number}", "all"]}
+        body = {"name": f"k{number}", "owner_uuid": owner, "properties": properties}
+        api.collections().create(body=body).execute()
+    return owner
+
+
 class TestLists:
     """Common resource methods: list"""
-
-    @pytest.fixture(scope="class")
-    def owner(self, api, project):
-        """A project with five collections: k0 to k4, with properties."""
-        body = {"group_class": "project", "name": "lists", "owner_uuid": project}
-        owner = api.groups().create(body=body).execute()["uuid"]
-        for number in range(5):
-            properties = {"n": number, "even": number % 2 == 0, "tags": [f"t{number}", "all"]}
-            body = {"name": f"k{number}", "owner_uuid": owner, "properties": properties}
-            api.collections().create(body=body).execute()
-        return owner
 
     def names(self, api, owner, *filters, **options):
         options.setdefault("order", ["name asc"])
