@@ -5,7 +5,7 @@ raise at the same instant may lose one, which statistics can bear and a lock on 
 cannot. Readers (crunchstat lines, status files, Prometheus) take what they see.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 __all__ = ["Metrics"]
 
@@ -34,7 +34,3 @@ class Metrics:
     api_calls: int = 0
     read_bytes: int = 0
     unhandled_errors: int = 0
-
-    def snapshot(self) -> dict[str, int]:
-        """All counters by name, as they are now."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}

@@ -155,11 +155,10 @@ class Operations(llfuse.Operations):
             attributes.st_mode = EXECUTABLE_MODE if thing.executable else FILE_MODE
             attributes.st_size = size
             attributes.st_blocks = (size + 511) // 512
-            mtime_ns = thing.mtime_ns
         else:
             assert isinstance(thing, Directory)
             attributes.st_mode = DIRECTORY_MODE
-            mtime_ns = thing.mtime_ns
+        mtime_ns = thing.mtime_ns
         attributes.st_uid = self._uid
         attributes.st_gid = self._gid
         attributes.st_blksize = BLOCK_SIZE

@@ -151,8 +151,9 @@ class ProjectDirectory(Directory):
     def _item_landed(self, name: str, item: Item | None) -> None:
         known = self._rows.pop(name, None)
         if item is not None:
-            same = known is not None and known.item.uuid == item.uuid
-            number = self._number(item.uuid, known.inode if known and same else None)
+            if known is not None and known.item.uuid != item.uuid:
+                known = None  # another item has taken the name over
+            number = self._number(item.uuid, known.inode if known is not None else None)
             valid_until = self.around.clock() + self.around.refresh_time_s
             self._rows[name] = _Row(item, number, valid_until)
         self.resized()

@@ -101,8 +101,7 @@ class Arrival:
         needed = end if end < self._size else math.inf
         waiting_since = time.monotonic()
         while not self._verified:
-            if self._error is not None:
-                raise type(self._error)(str(self._error)) from self._error
+            self._raise_if_given_up()
             if self._arrived >= needed:
                 return
             stalled_at = max(waiting_since, self._moved_at) + self._stall_timeout_s
@@ -115,6 +114,11 @@ class Arrival:
             self._wanted = min(self._wanted, needed)
             self._changed.wait(left_s)
 
+    def _raise_if_given_up(self) -> None:
+        """Raise the error that ended the block, if one did. The lock is held."""
+        if self._error is not None:
+            raise type(self._error)(str(self._error)) from self._error
+
     # -- for the fill thread
 
     def begin(self, view: memoryview) -> None:
@@ -126,8 +130,7 @@ class Arrival:
     def progress(self, arrived: int) -> None:
         """The first `arrived` bytes are in place. Raises the error if the block was given up."""
         with self._changed:
-            if self._error is not None:
-                raise type(self._error)(str(self._error)) from self._error
+            self._raise_if_given_up()
             self._arrived = arrived
             self._moved_at = time.monotonic()
             if arrived >= self._wanted:
@@ -137,8 +140,7 @@ class Arrival:
     def moved(self, _: int) -> None:
         """Work goes on, though no bytes can be served yet. Raises the error if it was given up."""
         with self._changed:
-            if self._error is not None:
-                raise type(self._error)(str(self._error)) from self._error
+            self._raise_if_given_up()
             self._moved_at = time.monotonic()
 
     def restart(self) -> None:

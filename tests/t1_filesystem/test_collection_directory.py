@@ -5,30 +5,10 @@ import pytest
 from arvados_fuse.errors import ManifestError, NoSuchEntry, TimedOut
 from arvados_fuse.fusedir.collection import CollectionDirectory
 from arvados_fuse.fusedir.directory import Directory
-from tests.support import invariants
 from tests.support.fakes import MODIFIED_NS, FakeMount, manifest_of
 
 UUID = "zzzzz-4zz18-000000000000001"
 FILES = {"a.txt": b"alpha", "b.txt": b"bravo", "sub/c.txt": b"charlie", "sub/deep/d.txt": b"delta"}
-
-
-@pytest.fixture
-def make_mount():
-    """Make mounts, whose inode tables are checked at the end of the test."""
-    mounts = []
-
-    def make(**settings) -> FakeMount:
-        mounts.append(FakeMount(**settings))
-        return mounts[-1]
-
-    yield make
-    for mount in mounts:
-        invariants.check(mount)
-
-
-@pytest.fixture
-def mount(make_mount):
-    return make_mount()
 
 
 def collection(mount: FakeMount, files=FILES, ident: str = UUID) -> CollectionDirectory:

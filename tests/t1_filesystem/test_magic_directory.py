@@ -16,30 +16,11 @@ from arvados_fuse.fusedir.magic import (
     is_project_id,
 )
 from arvados_fuse.fusedir.project import ProjectDirectory
-from tests.support import invariants
 from tests.support.fakes import MODIFIED_NS, FakeMount, manifest_of
 
 PROJECT = "zzzzz-j7d0g-000000000000001"
 COLLECTION = "zzzzz-4zz18-000000000000001"
 FILES = {"a.txt": b"alpha"}
-
-
-@pytest.fixture
-def make_mount():
-    mounts = []
-
-    def make(**settings) -> FakeMount:
-        mounts.append(FakeMount(**settings))
-        return mounts[-1]
-
-    yield make
-    for mount in mounts:
-        invariants.check(mount)
-
-
-@pytest.fixture
-def mount(make_mount):
-    return make_mount()
 
 
 @pytest.fixture
