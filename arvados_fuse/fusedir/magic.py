@@ -33,8 +33,6 @@ Look into a directory named like one of these, even though it is not listed here
   d41d8cd98f00b204e9800998ecf8427e+0      the collection of this portable data hash
   zzzzz-j7d0g-xxxxxxxxxxxxxxx             the project of this uuid
 
-For example:  ls -l d41d8cd98f00b204e9800998ecf8427e+0
-
 What was looked up is listed for as long as it is remembered.
 """
 
