@@ -29,6 +29,7 @@ __all__ = [
     "deactivate",
     "establish",
     "get_value",
+    "is_set_up",
     "register_keep_service",
     "set_value",
 ]
@@ -157,13 +158,21 @@ def activate(db: sqlite3.Connection, cluster_id: str, user_uuid: str) -> None:
     _permit(db, cluster_id, role_uuid, "can_read", user_uuid)
 
 
-def deactivate(db: sqlite3.Connection, cluster_id: str, user_uuid: str) -> None:
-    """Take from a user what all users may."""
-    membership = Condition(
+def is_set_up(db: sqlite3.Connection, cluster_id: str, user_uuid: str) -> bool:
+    """Whether a user is one of all users."""
+    return sql.count(db, LINKS.name, _membership(cluster_id, user_uuid)) > 0
+
+
+def _membership(cluster_id: str, user_uuid: str) -> Condition:
+    return Condition(
         "link_class = 'permission' AND tail_uuid = ? AND head_uuid = ?",
         (user_uuid, wellknown.all_users(cluster_id)),
     )
-    sql.delete(db, LINKS.name, membership)
+
+
+def deactivate(db: sqlite3.Connection, cluster_id: str, user_uuid: str) -> None:
+    """Take from a user what all users may."""
+    sql.delete(db, LINKS.name, _membership(cluster_id, user_uuid))
 
 
 def _permit(

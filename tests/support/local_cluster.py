@@ -42,18 +42,23 @@ class LocalCluster:
     def __exit__(self, *_: object) -> None:
         self.database.close()
 
-    def send(
+    def request(
         self,
         method: str,
         path: str,
         query: str = "",
         body: bytes = b"",
         headers: dict[str, str] | None = None,
-    ) -> Reply:
-        """Send a request to a path below /arvados/v1/, with the token of this object."""
+        peer: str = "127.0.0.1",
+    ) -> Request:
+        """A request to a path below /arvados/v1/, with the token of this object."""
         headers = {"Authorization": f"Bearer {self.token}", **(headers or {})}
         path = path if path.startswith("/") else f"/arvados/v1/{path}"
-        return self.service.handle(Request(method, path, query, headers, body))
+        return Request(method, path, query, headers, body, peer)
+
+    def send(self, *arguments: Any, **more: Any) -> Reply:
+        """Send what `request` makes of the arguments, and return the answer."""
+        return self.service.handle(self.request(*arguments, **more))
 
     def call(self, method: str, path: str, body: Any = None, **parameters: Any) -> Any:
         """Send a request; return the JSON of a good answer, (status, errors) of another."""

@@ -241,3 +241,25 @@ def test_paging_by_key_as_the_sdk_does(cluster):
         names += [item["name"] for item in page["items"]]
         last = [item["uuid"] for item in page["items"]]
     assert sorted(names) == sorted(record[0] for record in RECORDS)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, {"alpha", "Beta", "gamma_1", "gamma%2"}),
+        ({"name": "alpha"}, {"alpha"}),
+        ({"name": ["alpha", "Beta"], "preserve_version": True}, {"Beta"}),
+        ({"description": None}, {"Beta", "gamma%2"}),
+        ({"any": ["contains", "FIRST"]}, {"alpha"}),
+    ],
+)
+def test_where_says_which_values_attributes_have(cluster, values, expected):
+    assert set(cluster.names(where=values)) == expected
+
+
+def test_where_and_filters_count_both(cluster):
+    assert cluster.names(where={"description": None}, filters=[["name", "<", "b"]]) == ["Beta"]
+
+
+def test_where_knows_no_other_attributes(cluster):
+    assert cluster.call("GET", "collections", where={"colour": "red"})[0] == 422

@@ -14,6 +14,7 @@ from arvados_fuse.standalone.api import records
 from arvados_fuse.standalone.api.edits import EDIT_PARAMETERS, requested_edit
 from arvados_fuse.standalone.api.errors import Forbidden, NotFound, Unprocessable
 from arvados_fuse.standalone.api.lists import (
+    CREATE_PARAMETERS,
     INCLUDE_OLD_VERSIONS,
     INCLUDE_TRASH,
     SELECT,
@@ -29,8 +30,8 @@ from arvados_fuse.standalone.api.manifests import (
 from arvados_fuse.standalone.api.method import Call, Method
 from arvados_fuse.standalone.api.plain import UUID, get_record, list_method
 from arvados_fuse.standalone.api.presentation import present
-from arvados_fuse.standalone.api.trashing import ENSURE_UNIQUE_NAME, trash_methods
-from arvados_fuse.standalone.records import access, sql, versions
+from arvados_fuse.standalone.api.trashing import trash_methods
+from arvados_fuse.standalone.records import sql, versions
 from arvados_fuse.standalone.records.codec import decoded
 from arvados_fuse.standalone.records.conditions import Condition, all_of
 from arvados_fuse.standalone.records.model import Type
@@ -167,9 +168,7 @@ def _longest_readable(
     condition = all_of(
         [
             Condition("collections.portable_data_hash = ?", (portable_data_hash,)),
-            access.visible(
-                COLLECTIONS, call.caller, call.now, call.parameters.get("include_trash", False)
-            ),
+            call.visible(COLLECTIONS, include_trash=call.parameters.get("include_trash", False)),
         ]
     )
     row: sqlite3.Row | None = sql.select(
@@ -203,8 +202,7 @@ METHODS = (
         run=_create,
         description="Make a collection.",
         parameters={
-            "select": SELECT,
-            "ensure_unique_name": ENSURE_UNIQUE_NAME,
+            **CREATE_PARAMETERS,
             **EDIT_PARAMETERS,
         },
         response=COLLECTIONS.class_name,

@@ -28,16 +28,22 @@ from arvados_fuse.standalone.records.conditions import ALWAYS, Condition, all_of
 from arvados_fuse.standalone.records.filters import FilterInvalid, where
 from arvados_fuse.standalone.records.listing import Page
 from arvados_fuse.standalone.records.model import Resource
-from arvados_fuse.standalone.records.tables import COLLECTIONS, GROUPS, USERS, resource_of_uuid
+from arvados_fuse.standalone.records.tables import (
+    COLLECTIONS,
+    GROUPS,
+    USERS,
+    WORKFLOWS,
+    resource_of_uuid,
+)
 
 __all__ = ["CONTENTS_METHODS", "check_stored_filters"]
 
 Items = list[dict[str, Any]]
 
-_HELD = (GROUPS, COLLECTIONS)
+_HELD = (GROUPS, WORKFLOWS, COLLECTIONS)
 """The kinds of objects that projects hold, in the order in which they are listed."""
 
-_TABLES_WITHOUT_ROWS = ("container_requests", "workflows")
+_TABLES_WITHOUT_ROWS = ("container_requests",)
 """Other kinds that filters may name. This cluster runs no containers."""
 
 _INCLUDABLE = ("owner_uuid", "container_uuid", "collection_uuid")
@@ -178,7 +184,7 @@ def _included(db: sqlite3.Connection, call: Call, items: Items) -> Items:
         condition = all_of(
             [
                 sql.among(f"{resource.name}.uuid", owners),
-                access.visible(resource, call.caller, call.now, include_trash=False),
+                call.visible(resource, include_trash=False),
             ]
         )
         rows = sql.select(db, resource.small_columns, resource.name, condition, "ORDER BY uuid")
@@ -211,9 +217,7 @@ def _not_in_own_tree(call: Call) -> Condition:
         for found in (others, no_projects)
     ]
     if not call.caller.is_admin:
-        readable = sql.subselect(
-            "uuid", "groups", access.visible(GROUPS, call.caller, call.now, include_trash=False)
-        )
+        readable = sql.subselect("uuid", "groups", call.visible(GROUPS, include_trash=False))
         conditions.append(
             Condition(
                 f"groups.owner_uuid <> ? AND groups.owner_uuid NOT IN {readable.sql}",

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 from arvados_fuse.standalone.api.errors import BadRequest, Unprocessable
 from arvados_fuse.standalone.api.method import Method, Parameter
 
-__all__ = ["Arguments", "decode_arguments", "parameters_of"]
+__all__ = ["Arguments", "decode_arguments", "parameters_of", "texts"]
 
 _LIST_LIKE = ("order", "include", "select")
 """Parameters that may also be a comma-separated text."""
@@ -93,6 +93,16 @@ def parameters_of(
         else:
             found[name] = _typed(name, parameter, value)
     return found
+
+
+def texts(value: Any) -> list[str]:
+    """Return the texts in an array, or in the JSON text of one; what is none is left out."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return []
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
 
 
 def _typed(name: str, parameter: Parameter, value: Any) -> Any:

@@ -13,11 +13,16 @@ from typing import Any
 from arvados_fuse.standalone.api import records
 from arvados_fuse.standalone.api.contents import CONTENTS_METHODS, check_stored_filters
 from arvados_fuse.standalone.api.errors import Forbidden, Unprocessable
-from arvados_fuse.standalone.api.lists import INCLUDE_TRASH, SELECT, selected
-from arvados_fuse.standalone.api.method import Call, Method
+from arvados_fuse.standalone.api.lists import (
+    CREATE_PARAMETERS,
+    INCLUDE_TRASH,
+    SELECT,
+    selected,
+)
+from arvados_fuse.standalone.api.method import Call, Method, Parameter
 from arvados_fuse.standalone.api.plain import UUID, get_method, list_method
 from arvados_fuse.standalone.api.presentation import present
-from arvados_fuse.standalone.api.trashing import ENSURE_UNIQUE_NAME, trash_methods
+from arvados_fuse.standalone.api.trashing import trash_methods
 from arvados_fuse.standalone.records import access
 from arvados_fuse.standalone.records.tables import GROUPS, LINKS
 
@@ -26,6 +31,7 @@ __all__ = ["METHODS", "new_group"]
 Record = dict[str, Any]
 
 _CLASSES = ("project", "role", "filter")
+_ASYNC = Parameter("boolean", "Permissions may follow later. (Here they never do.)", default=False)
 
 
 def new_group(call: Call) -> Record:
@@ -132,7 +138,7 @@ METHODS = (
         path="groups",
         run=_create,
         description="Make a project, a role or a filter group.",
-        parameters={"select": SELECT, "ensure_unique_name": ENSURE_UNIQUE_NAME},
+        parameters={**CREATE_PARAMETERS, "async": _ASYNC},
         response=GROUPS.class_name,
         takes=GROUPS,
     ),
@@ -143,7 +149,7 @@ METHODS = (
         path="groups/{uuid}",
         run=_update,
         description="Change attributes of a group.",
-        parameters={"uuid": UUID, "select": SELECT},
+        parameters={"uuid": UUID, "select": SELECT, "async": _ASYNC},
         response=GROUPS.class_name,
         takes=GROUPS,
     ),

@@ -10,7 +10,7 @@ from typing import Any
 
 from arvados_fuse.standalone.api import records
 from arvados_fuse.standalone.api.errors import Forbidden, NotFound, Unprocessable
-from arvados_fuse.standalone.api.lists import SELECT, answer, selected
+from arvados_fuse.standalone.api.lists import CREATE_PARAMETERS, SELECT, answer, selected
 from arvados_fuse.standalone.api.method import Call, Method
 from arvados_fuse.standalone.api.plain import UUID, get_method, list_method
 from arvados_fuse.standalone.api.presentation import present, usual_attributes
@@ -177,7 +177,7 @@ METHODS = (
         path="links",
         run=_create,
         description="Make a link; a permission that is there already is raised to the new level.",
-        parameters={"select": SELECT},
+        parameters=CREATE_PARAMETERS,
         response=LINKS.class_name,
         takes=LINKS,
     ),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from arvados_fuse.standalone.api.errors import Unprocessable
+from arvados_fuse.standalone.api.errors import Forbidden, Unprocessable
 from arvados_fuse.standalone.api.method import Call, Parameter
 from arvados_fuse.standalone.api.presentation import present, usual_attributes
-from arvados_fuse.standalone.records import access, versions
+from arvados_fuse.standalone.records import versions
 from arvados_fuse.standalone.records.codec import decoded
 from arvados_fuse.standalone.records.conditions import ALWAYS, Condition, all_of
 from arvados_fuse.standalone.records.filters import FilterInvalid, where
@@ -24,6 +24,8 @@ from arvados_fuse.standalone.records.model import Resource
 from arvados_fuse.standalone.records.tables import COLLECTIONS
 
 __all__ = [
+    "CREATE_PARAMETERS",
+    "ENSURE_UNIQUE_NAME",
     "INCLUDE_OLD_VERSIONS",
     "INCLUDE_TRASH",
     "LIST_PARAMETERS",
@@ -37,21 +39,38 @@ __all__ = [
 
 SELECT = Parameter("array", "Names of the attributes to return; the usual ones if absent.")
 INCLUDE_TRASH = Parameter("boolean", "Also show what is in the trash.", default=False)
+ENSURE_UNIQUE_NAME = Parameter(
+    "boolean", "If the name is taken in the same project, append something to it.", default=False
+)
+# As on a cluster that knows no other one, whatever it says is about this one.
+CLUSTER_ID = Parameter("string", "The cluster of a federation that is meant.")
 INCLUDE_OLD_VERSIONS = Parameter("boolean", "Also list old versions.", default=False)
 LIST_PARAMETERS = {
     "filters": Parameter("array", "Conditions that the objects have to fulfil."),
+    "where": Parameter("object", "Values of attributes, or arrays of values; filters can more."),
     "order": Parameter("array", "Attributes to order by, each may be followed by asc or desc."),
     "select": SELECT,
     "distinct": Parameter("boolean", "Return each row of selected attributes once.", default=False),
     "limit": Parameter("integer", "Maximum number of objects to return.", default=100),
     "offset": Parameter("integer", "Number of objects to leave out at the beginning.", default=0),
     "count": Parameter("string", "exact: say how many objects there are; none: do not.", "exact"),
+    "cluster_id": CLUSTER_ID,
+    "bypass_federation": Parameter(
+        "boolean", "For administrators: answer for this cluster alone.", default=False
+    ),
+}
+CREATE_PARAMETERS = {
+    "select": SELECT,
+    "ensure_unique_name": ENSURE_UNIQUE_NAME,
+    "cluster_id": CLUSTER_ID,
 }
 
 
 def page_of(call: Call) -> Page:
-    """Return the part of a list that the call wants. Raises Unprocessable."""
+    """Return the part of a list that the call wants. Raises Unprocessable, Forbidden."""
     parameters = call.parameters
+    if parameters["bypass_federation"] and not call.caller.is_admin:
+        raise Forbidden("Only administrators use bypass_federation")
     if parameters["limit"] < 0 or parameters["offset"] < 0:
         raise Unprocessable("limit and offset cannot be negative")
     order = tuple(entry for entry in parameters["order"] or () if isinstance(entry, str))
@@ -109,9 +128,8 @@ def list_records(
         condition = all_of(
             [
                 where(resource, filters),
-                access.visible(
-                    resource, call.caller, call.now, call.parameters.get("include_trash", False)
-                ),
+                where(resource, _plain_filters(call.parameters.get("where"))),
+                call.visible(resource, include_trash=call.parameters.get("include_trash", False)),
                 _current_only(call, resource),
                 *conditions,
             ]
@@ -124,6 +142,17 @@ def list_records(
     except (FilterInvalid, SelectInvalid) as error:
         raise Unprocessable(str(error)) from None
     return _present_rows(call, resource, rows, page), available
+
+
+def _plain_filters(values: Mapping[str, Any] | None) -> list[list[Any]]:
+    """Return the filters that mean the same as the parameter ``where``."""
+    filters = []
+    for name, value in (values or {}).items():
+        if name == "any" and isinstance(value, list) and value[:1] == ["contains"]:
+            filters.append(["any", "ilike", f"%{value[-1]}%"])
+        else:
+            filters.append([name, "in" if isinstance(value, list) else "=", value])
+    return filters
 
 
 def _current_only(call: Call, resource: Resource) -> Condition:

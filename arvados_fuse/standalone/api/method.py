@@ -10,7 +10,9 @@ from typing import Any
 from arvados_fuse.standalone import clock
 from arvados_fuse.standalone.api.errors import Unauthorized
 from arvados_fuse.standalone.core import Core
+from arvados_fuse.standalone.records import access
 from arvados_fuse.standalone.records.access import Caller, Rights
+from arvados_fuse.standalone.records.conditions import Condition, any_of
 from arvados_fuse.standalone.records.model import Resource
 
 __all__ = ["Call", "Method", "Parameter"]
@@ -32,7 +34,9 @@ class Call:
 
     parameters: values by name, of the type that the method declares; defaults are filled in
     attributes: what the client wants a record to have
+    readers: whose objects the request may read besides the caller's own
     external: the client says that it is outside the cluster's network
+    peer: the address of the client
     now: the time that the whole request goes by
     """
 
@@ -40,7 +44,9 @@ class Call:
     parameters: Mapping[str, Any]
     attributes: Mapping[str, Any] = field(default_factory=dict)
     identified: Caller | None = None
+    readers: tuple[Caller, ...] = ()
     external: bool = False
+    peer: str = ""
     now: str = field(default_factory=clock.now)
 
     @property
@@ -49,6 +55,11 @@ class Call:
         if self.identified is None:
             raise Unauthorized("Not logged in: the request has no token that is valid here")
         return self.identified
+
+    def visible(self, resource: Resource, *, include_trash: bool) -> Condition:
+        """Return the condition that a row may be seen in the answer to this request."""
+        seers = (self.caller, *self.readers)
+        return any_of(access.visible(resource, seer, self.now, include_trash) for seer in seers)
 
     @cached_property
     def rights(self) -> Rights:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from arvados_fuse.standalone import clock, manifest_text
+from arvados_fuse.standalone import clock, identity, manifest_text
 from arvados_fuse.standalone.api.method import Call
 from arvados_fuse.standalone.records import access
 from arvados_fuse.standalone.records.codec import etag
@@ -94,6 +94,13 @@ def _writable_by(call: Call, _resource: Resource, record: Record) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def _is_invited(call: Call, _resource: Resource, user: Record) -> bool:
+    if user["is_active"]:
+        return True
+    with call.core.database.read() as db:
+        return identity.is_set_up(db, call.core.cluster_id, user["uuid"])
+
+
 _COMPUTED: dict[str, Callable[[Call, Resource, Record], Any]] = {
     "kind": lambda _call, resource, _record: resource.kind,
     "etag": lambda _call, resource, record: etag(resource, record),
@@ -101,7 +108,7 @@ _COMPUTED: dict[str, Callable[[Call, Resource, Record], Any]] = {
     "can_manage": lambda call, _resource, record: call.rights.can(access.MANAGE, record),
     "writable_by": _writable_by,
     "full_name": lambda _call, _resource, r: f"{r['first_name']} {r['last_name']}".strip(),
-    "is_invited": lambda _call, _resource, record: record["is_active"],
+    "is_invited": _is_invited,
     "head_kind": lambda _call, _resource, record: _kind_of(record["head_uuid"]),
     "tail_kind": lambda _call, _resource, record: _kind_of(record["tail_uuid"]),
     "object_kind": lambda _call, _resource, record: _kind_of(record["object_uuid"]),

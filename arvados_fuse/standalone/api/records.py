@@ -60,7 +60,7 @@ def find(
     condition = all_of(
         [
             Condition(f"{resource.name}.uuid = ?", (uuid,)),
-            access.visible(resource, call.caller, call.now, include_trash),
+            call.visible(resource, include_trash=include_trash),
         ]
     )
     row = fetch_one(db, resource, columns or resource.small_columns, condition)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from arvados_fuse.standalone.api import (
+    accounts,
     cluster_methods,
     collections,
     groups,
@@ -15,11 +16,10 @@ from arvados_fuse.standalone.api import (
     logs,
     tokens,
     users,
+    workflows,
 )
 from arvados_fuse.standalone.api.errors import MethodNotAllowed, NotFound
 from arvados_fuse.standalone.api.method import Method
-from arvados_fuse.standalone.api.plain import list_method
-from arvados_fuse.standalone.records.tables import WORKFLOWS
 
 __all__ = ["BASE_PATH", "METHODS", "Match", "match"]
 
@@ -29,9 +29,10 @@ METHODS: tuple[Method, ...] = (
     *collections.METHODS,
     *groups.METHODS,
     *users.METHODS,
+    *accounts.METHODS,
     *links.METHODS,
     *tokens.METHODS,
-    list_method(WORKFLOWS),
+    *workflows.METHODS,
     *logs.METHODS,
     *cluster_methods.METHODS,
 )

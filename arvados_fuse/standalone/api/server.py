@@ -51,7 +51,8 @@ class ApiServer:
             else:
                 # As the client wrote them: quoting matters in locators and filters.
                 path, _, query = request.raw_path.partition("?")
-                parts = Request(request.method, path, query, request.headers, body)
+                peer = request.remote or ""
+                parts = Request(request.method, path, query, request.headers, body, peer)
                 loop = asyncio.get_running_loop()
                 reply = await loop.run_in_executor(self._threads, self._service.handle, parts)
         return web.Response(status=reply.status, headers=reply.headers, body=reply.body)

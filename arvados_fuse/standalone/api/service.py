@@ -17,6 +17,7 @@ from arvados_fuse.standalone.api.tokens import CURRENT_TOKEN
 from arvados_fuse.standalone.core import Core
 from arvados_fuse.standalone.randoms import base36
 from arvados_fuse.standalone.records.access import Caller
+from arvados_fuse.standalone.records.token_use import TokenUse
 
 __all__ = ["ApiService", "Reply", "Request", "effective_method", "error_reply"]
 
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _JSON_TYPE = "application/json; charset=utf-8"
+_MOST_READER_TOKENS = 100
 _CORS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": "GET, HEAD, PUT, POST, PATCH, DELETE",
@@ -33,13 +35,19 @@ _CORS = {
 
 
 class Request(NamedTuple):
-    """The parts of an HTTP request. `headers` does not care about case; `path` is still quoted."""
+    """The parts of an HTTP request.
+
+    headers: does not care about case
+    path: still quoted
+    peer: the address of the client
+    """
 
     method: str
     path: str
     query: str
     headers: Mapping[str, str]
     body: bytes
+    peer: str = ""
 
 
 class Reply(NamedTuple):
@@ -62,7 +70,8 @@ def effective_method(method: str, headers: Mapping[str, str], form_value: Any = 
 
 def error_reply(error: ApiError, request_id: str) -> Reply:
     """Return the answer that tells a client about `error`."""
-    body = json.dumps({"errors": [f"{error} ({request_id})"]}).encode()
+    answer = {"errors": [f"{error} ({request_id})"], "error_token": request_id}
+    body = json.dumps(answer).encode()
     return _reply(error.status, body, request_id)
 
 
@@ -76,6 +85,7 @@ class ApiService:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._token_use = TokenUse(core.database)
         document = discovery.discovery_document(core, routes.METHODS)
         self._discovery = json.dumps(document).encode()
         self._discovery_etag = f'"{hashlib.md5(self._discovery).hexdigest()}"'
@@ -120,6 +130,8 @@ class ApiService:
         caller = self.identify(auth.token_anywhere(request.headers, arguments.values))
         if caller is None and not method.anonymous:
             raise Unauthorized("Not logged in: the request has no token that is valid here")
+        if caller:
+            self._token_use.note(caller.token_uuid, request.peer, clock.now())
         is_limited = method is not CURRENT_TOKEN
         if caller and is_limited and not auth.in_scope(caller, http_method, request.path):
             raise Forbidden("The scopes of this token do not allow this request")
@@ -128,6 +140,14 @@ class ApiService:
             parameters=decode.parameters_of(method, arguments, found.in_path),
             attributes=arguments.attributes(method),
             identified=caller,
+            readers=self._readers(arguments, request) if http_method in ("GET", "HEAD") else (),
             external=request.headers.get("X-External-Client") == "1",
+            peer=request.peer,
         )
         return method.run(call)
+
+    def _readers(self, arguments: decode.Arguments, request: Request) -> tuple[Caller, ...]:
+        """Return on whose behalf else a request reads: those that its `reader_tokens` stand for."""
+        tokens = decode.texts(arguments.values.get("reader_tokens"))
+        callers = map(self.identify, tokens[:_MOST_READER_TOKENS])
+        return tuple(c for c in callers if c and auth.in_scope(c, "GET", request.path))

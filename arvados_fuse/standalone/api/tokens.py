@@ -9,7 +9,7 @@ from typing import Any
 
 from arvados_fuse.standalone.api import records
 from arvados_fuse.standalone.api.errors import Forbidden, NotFound, Unprocessable
-from arvados_fuse.standalone.api.lists import SELECT, selected
+from arvados_fuse.standalone.api.lists import CREATE_PARAMETERS, SELECT, selected
 from arvados_fuse.standalone.api.method import Call, Method
 from arvados_fuse.standalone.api.plain import UUID, get_method, get_record, list_method
 from arvados_fuse.standalone.api.presentation import present, usual_attributes
@@ -38,6 +38,7 @@ def create(call: Call) -> Record:
     names, _ = selected(call, TOKENS)
     record = records.new_record(call, TOKENS, _values(call, None))
     record["api_token"] = base36(_SECRET_LENGTH)
+    record["created_by_ip_address"] = call.peer or None
     owner_uuid = record["owner_uuid"]
     if owner_uuid != call.caller.user_uuid and not call.caller.is_admin:
         raise Forbidden("Only administrators make tokens for others")
@@ -97,7 +98,7 @@ METHODS = (
         path="api_client_authorizations",
         run=create,
         description="Make a token; administrators can make one for any user.",
-        parameters={"select": SELECT},
+        parameters=CREATE_PARAMETERS,
         response=TOKENS.class_name,
         takes=TOKENS,
     ),

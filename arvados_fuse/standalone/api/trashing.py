@@ -10,19 +10,16 @@ from typing import Any
 
 from arvados_fuse.standalone.api import records
 from arvados_fuse.standalone.api.errors import Unprocessable
-from arvados_fuse.standalone.api.method import Call, Method, Parameter
+from arvados_fuse.standalone.api.lists import ENSURE_UNIQUE_NAME
+from arvados_fuse.standalone.api.method import Call, Method
 from arvados_fuse.standalone.api.plain import UUID
 from arvados_fuse.standalone.api.presentation import present, usual_attributes
 from arvados_fuse.standalone.records import trash
 from arvados_fuse.standalone.records.model import Resource
 
-__all__ = ["ENSURE_UNIQUE_NAME", "trash_methods"]
+__all__ = ["trash_methods"]
 
 Record = dict[str, Any]
-
-ENSURE_UNIQUE_NAME = Parameter(
-    "boolean", "If the name is taken in the same project, append something to it.", default=False
-)
 
 
 def trash_methods(resource: Resource) -> tuple[Method, ...]:

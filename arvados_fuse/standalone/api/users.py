@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from arvados_fuse.standalone import identity
 from arvados_fuse.standalone.api import records
 from arvados_fuse.standalone.api.errors import Forbidden, Unprocessable
-from arvados_fuse.standalone.api.lists import SELECT, selected
-from arvados_fuse.standalone.api.method import Call, Method
+from arvados_fuse.standalone.api.lists import CREATE_PARAMETERS, SELECT, selected
+from arvados_fuse.standalone.api.method import Call, Method, Parameter
 from arvados_fuse.standalone.api.plain import UUID, get_method, get_record, list_method
 from arvados_fuse.standalone.api.presentation import present
 from arvados_fuse.standalone.records.tables import USERS
 
-__all__ = ["METHODS", "create"]
+__all__ = ["METHODS", "create", "insert"]
 
 Record = dict[str, Any]
 
@@ -38,16 +40,22 @@ def _system_user(call: Call) -> Record:
 def create(call: Call) -> Record:
     """Make a user with the attributes of `call`. Raises Forbidden, Unprocessable."""
     names, _ = selected(call, USERS)
+    with call.core.database.write() as db:
+        record = insert(db, call, call.attributes)
+    return present(call, USERS, record, names)
+
+
+def insert(db: sqlite3.Connection, call: Call, attributes: Mapping[str, Any]) -> Record:
+    """Store a new user with these attributes. Raises Forbidden, Unprocessable."""
     if not call.caller.is_admin:
         raise Forbidden("Only administrators make users")
-    values = records.accepted(call, USERS, None)
+    values = records.accepted(replace(call, attributes=attributes), USERS, None)
     _check_username(values)
     record = records.new_record(call, USERS, values)
     record["owner_uuid"] = call.core.system_user_uuid
-    with call.core.database.write() as db:
-        record = records.insert(db, call, USERS, record, is_permitted=True)
-        _settle_activity(db, call, record)
-    return present(call, USERS, record, names)
+    record = records.insert(db, call, USERS, record, is_permitted=True)
+    _settle_activity(db, call, record)
+    return record
 
 
 def _update(call: Call) -> Record:
@@ -102,7 +110,7 @@ METHODS = (
         path="users",
         run=create,
         description="Make a user, as an administrator.",
-        parameters={"select": SELECT},
+        parameters=CREATE_PARAMETERS,
         response=USERS.class_name,
         takes=USERS,
     ),
@@ -112,7 +120,13 @@ METHODS = (
         path="users/{uuid}",
         run=_update,
         description="Change attributes of a user; others than administrators only their own.",
-        parameters={"uuid": UUID, "select": SELECT},
+        parameters={
+            "uuid": UUID,
+            "select": SELECT,
+            "bypass_federation": Parameter(
+                "boolean", "Do not tell other clusters of a federation.", default=False
+            ),
+        },
         response=USERS.class_name,
         takes=USERS,
     ),

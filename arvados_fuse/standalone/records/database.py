@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from arvados_fuse.standalone.records import sqlfunctions
+from arvados_fuse.standalone.records.model import Resource
 from arvados_fuse.standalone.records.tables import RESOURCES
 
 __all__ = ["Database", "DatabaseUnusable"]
@@ -75,17 +76,36 @@ class Database:
 
         Committed, and on disk, when the block ends; undone if it raises.
         """
-        connection = self._connection()
-        with self._writing:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
+        with self._writing, self._transaction() as connection:
+            yield connection
         if self._after_commit is not None:
             self._after_commit()
+
+    @contextmanager
+    def write_unless_busy(self) -> Iterator[sqlite3.Connection | None]:
+        """Like `write`, for what can wait: yields None if another transaction writes.
+
+        What is written does not count as a change that others have to hear of.
+        """
+        if not self._writing.acquire(blocking=False):
+            yield None
+            return
+        try:
+            with self._transaction() as connection:
+                yield connection
+        finally:
+            self._writing.release()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        connection = self._connection()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
 
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -116,7 +136,18 @@ class Database:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute(_META)
             for resource in RESOURCES:
+                _add_columns(connection, resource)
                 for statement in resource.ddl:
                     connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {LAYOUT_VERSION}")
             connection.execute("COMMIT")
+
+
+def _add_columns(connection: sqlite3.Connection, resource: Resource) -> None:
+    """Add the columns that a table lacks which an older version of this program has made."""
+    known = {row["name"] for row in connection.execute(f"PRAGMA table_info({resource.name})")}
+    for attribute in resource.columns if known else ():
+        if attribute.name not in known:
+            connection.execute(
+                f"ALTER TABLE {resource.name} ADD COLUMN {attribute.name} {attribute.type.sql}"
+            )

@@ -227,12 +227,13 @@ WORKFLOWS = Resource(
         *_COMMON,
         _NAME,
         _DESCRIPTION,
-        Attribute("definition"),
+        Attribute("definition", large=True),
+        Attribute("collection_uuid"),
         *_KIND,
     ),
     indexes=_USUAL_INDEXES,
 )
-"""There are none, as nothing here could run them; but clients that copy projects ask for them."""
+"""They are kept, so that projects can be copied with all that is in them; nothing runs them."""
 
 RESOURCES = (COLLECTIONS, GROUPS, USERS, LINKS, LOGS, TOKENS, KEEP_SERVICES, WORKFLOWS)
 

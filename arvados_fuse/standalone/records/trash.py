@@ -16,7 +16,7 @@ from arvados_fuse.standalone.records.codec import decoded
 from arvados_fuse.standalone.records.conditions import Condition, any_of
 from arvados_fuse.standalone.records.database import Database
 from arvados_fuse.standalone.records.model import Resource
-from arvados_fuse.standalone.records.tables import LINKS, RESOURCES
+from arvados_fuse.standalone.records.tables import LINKS, RESOURCES, WORKFLOWS
 
 __all__ = ["TimesInvalid", "deleted_now", "settled", "sweep", "trashed_now", "untrashed"]
 
@@ -117,6 +117,7 @@ def sweep(database: Database, now: str, log_lifetime_s: int = Limits.log_lifetim
         db.execute(_DOOMED, (now,))
         for resource in trashable:
             _remove(db, resource, now)
+        _remove_where(db, WORKFLOWS, Condition("owner_uuid IN (SELECT uuid FROM doomed)"), now)
         db.execute("DROP TABLE doomed")
         audit.forget_before(db, clock.plus(now, -log_lifetime_s))
 
