@@ -1,0 +1,271 @@
+"""The directories of a collection's content: what they show of a `Tree`.
+
+The content is a `Tree`, an immutable value made from the manifest. Directory objects are made
+when the kernel asks for them, file objects likewise, and inode numbers are set aside a whole
+directory at a time, so that listing a million files makes a million numbers and no object.
+
+When the cluster has a newer version, each directory object moves on to the new tree: files whose
+content is the same keep their number and object, the others get a new number, so that whatever
+has the old one open or mapped keeps reading the version that it opened.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from typing import TYPE_CHECKING, Protocol
+
+from arvados_fuse.errors import ManifestError
+from arvados_fuse.fusedir.directory import DIRECTORY_FOOTPRINT, Directory, Surroundings
+from arvados_fuse.fusedir.listing import Listing
+from arvados_fuse.fusefile import CollectionFile
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from arvados_fuse.collection.tree import FileTable, TreeDirectory
+    from arvados_fuse.fresh import FreshBase
+
+__all__ = ["CollectionSubdirectory", "TopDirectory", "TreeBacked"]
+
+NAME_FOOTPRINT = 110
+"""Bytes that the name and number of a subdirectory cost."""
+
+
+class TopDirectory(Protocol):
+    """The directory at the top of a collection, as those inside it need it."""
+
+    @property
+    def mtime_ns(self) -> int:
+        """Time of the collection's last change, nanoseconds since 1970."""
+
+    def content_lifetime(self, now: float) -> float:
+        """For how many seconds after `now` the entries may be trusted."""
+
+    def refresh(self) -> None:
+        """Ask the cluster if the collection is too old. May give the lock up."""
+
+    def invalidate(self) -> None:
+        """Distrust the collection: the next use asks for it again."""
+
+
+class TreeBacked(Directory):
+    """A directory whose entries are those of a tree directory.
+
+    node: the tree directory of the current version
+    _subdirectory_inodes: the number of each subdirectory by its true name; None before any was
+        needed
+    _file_inodes: the number of each file by its index in the file table; None likewise
+    _odd: true names of entries that are shown under another, by the name shown
+    """
+
+    __slots__ = ("_file_inodes", "_odd", "_subdirectory_inodes", "node")
+
+    def __init__(
+        self,
+        around: Surroundings,
+        parent: Directory | None,
+        key: str,
+        name: str,
+    ) -> None:
+        super().__init__(around, parent, key, name)
+        self.node: TreeDirectory | None = None
+        self._subdirectory_inodes: dict[str, int] | None = None
+        self._file_inodes: Sequence[int] | None = None
+        self._odd: dict[str, str] = {}
+
+    @property
+    def collection(self) -> TopDirectory:
+        """The directory at the top of the collection."""
+        raise NotImplementedError
+
+    def content_lifetime(self, now: float) -> float:
+        """For how many seconds after `now` the entries may be trusted."""
+        return self.collection.content_lifetime(now)
+
+    def negative_lifetime(self, now: float) -> float:
+        """As long as the entries."""
+        return self.content_lifetime(now)
+
+    @property
+    def mtime_ns(self) -> int:
+        """Time of the collection's last change, nanoseconds since 1970."""
+        return self.collection.mtime_ns
+
+    def footprint(self) -> int:
+        """Bytes of memory that the loaded content takes."""
+        size = DIRECTORY_FOOTPRINT
+        if self.node is not None and self.node.loaded:
+            size += self.node.files().footprint
+        if isinstance(self._file_inodes, array):
+            size += sys.getsizeof(self._file_inodes)
+        if self._subdirectory_inodes is not None:
+            size += NAME_FOOTPRINT * len(self._subdirectory_inodes)
+        return size
+
+    # -- entries ----------------------------------------------------------------------------
+
+    def listing(self) -> Listing:
+        """Return all entries. Raises ManifestError if the directory's part of it is bad."""
+        self.collection.refresh()
+        table, file_inodes = self._files()
+        subdirectories = self._subdirectories()
+        return Listing(
+            self._shown(list(subdirectories)),
+            list(subdirectories.values()),
+            self._shown(table.names),
+            file_inodes,
+        )
+
+    def child(self, name: str) -> FreshBase:
+        """Return the file or directory called `name`. Raises NoSuchEntry, ManifestError."""
+        self.collection.refresh()
+        found = self._child(name)
+        if found is None:
+            self._subdirectories()  # notes those that are shown under another name
+            if name in self._odd:
+                found = self._child(self._odd[name])
+        if found is None:
+            raise self.no_such_entry(name)
+        return found
+
+    def _child(self, name: str) -> FreshBase | None:
+        if name in self._node().subdirectories:
+            return self._subdirectory(name)
+        table, file_inodes = self._files()
+        index = table.index(name)
+        if index is None:
+            return None
+        file = self.around.inodes.find(file_inodes[index])
+        if file is None:
+            shown = self.around.names.present(name) if self._odd else name
+            file = CollectionFile(self, self._node(), index, shown, table.size(index))
+            self.around.inodes.add(file, file_inodes[index])
+        return file
+
+    def _node(self) -> TreeDirectory:
+        assert self.node is not None, "refresh() loads the tree"
+        return self.node
+
+    def _subdirectory(self, name: str) -> FreshBase:
+        child = self.children.get(name)
+        if child is None:
+            shown = self.around.names.present(name)
+            child = CollectionSubdirectory(self.around, self, name, shown)
+            child.node = self._node().subdirectories[name]
+            self.adopt(name, child, self._subdirectories()[name])
+        return child
+
+    def _subdirectories(self) -> dict[str, int]:
+        """Return the inode number of each subdirectory by its true name."""
+        if self._subdirectory_inodes is None:
+            names = self._node().subdirectories
+            first = self.around.inodes.reserve(len(names))
+            self._subdirectory_inodes = dict(
+                zip(names, range(first, first + len(names)), strict=True)
+            )
+            self._note_odd(list(names))
+            self.resized()
+        return self._subdirectory_inodes
+
+    def _files(self) -> tuple[FileTable, Sequence[int]]:
+        """Return the file table and the inode number of each file. May give the lock up."""
+        while not self._node().loaded:
+            self.load(self._node())
+        table = self._node().files()
+        if self._file_inodes is None:
+            first = self.around.inodes.reserve(len(table))
+            self._file_inodes = range(first, first + len(table))
+            self._note_odd(table.names)
+        return table, self._file_inodes
+
+    def load(self, node: TreeDirectory) -> FileTable:
+        """Return the files of `node`, a version of this directory. May give the lock up."""
+        while not node.loaded:
+            self.once(f"parse {id(node)}", node.files, self._files_landed)
+        return node.files()
+
+    def _files_landed(self, table: FileTable) -> None:
+        del table  # the node keeps it
+        self.resized()
+
+    def _note_odd(self, names: Sequence[str]) -> None:
+        if not self.around.names.all_plain(names):
+            present = self.around.names.present
+            self._odd.update({present(n): n for n in names if present(n) != n})
+
+    def _shown(self, names: Sequence[str]) -> Sequence[str]:
+        return [self.around.names.present(n) for n in names] if self._odd else names
+
+    # -- the next version -------------------------------------------------------------------
+
+    def move_to(self, node: TreeDirectory) -> None:
+        """Show `node`, the same directory in another version, from now on."""
+        old, self.node = self.node, node
+        self._odd = {}
+        self._carry_subdirectories(node)
+        self._carry_files(old, node)
+        self.resized()
+
+    def _carry_subdirectories(self, node: TreeDirectory) -> None:
+        for name, child in list(self.children.items()):
+            subnode = node.subdirectories.get(name)
+            if subnode is None:
+                # Whoever is inside it goes on seeing it as it was; no path leads there any more.
+                del self.children[name]
+            elif isinstance(child, TreeBacked):
+                child.move_to(subnode)
+        known = self._subdirectory_inodes
+        if known is not None:
+            reserve = self.around.inodes.reserve
+            self._subdirectory_inodes = {
+                name: known[name] if name in known else reserve(1) for name in node.subdirectories
+            }
+            self._note_odd(list(node.subdirectories))
+
+    def _carry_files(self, old: TreeDirectory | None, node: TreeDirectory) -> None:
+        known, self._file_inodes = self._file_inodes, None
+        if old is None or known is None:
+            return
+        try:
+            before, after = old.files(), node.files()
+        except ManifestError:
+            return  # the new version's error shows when its files are asked for
+        first = self.around.inodes.reserve(len(after))
+        numbers = array("Q", range(first, first + len(after)))
+        for mine, theirs in before.unchanged(after):
+            numbers[theirs] = known[mine]
+            file = self.around.inodes.find(known[mine])
+            if isinstance(file, CollectionFile):
+                file.node, file.index = node, theirs
+        self._file_inodes = numbers
+        self._note_odd(after.names)
+
+
+class CollectionSubdirectory(TreeBacked):
+    """A directory inside a collection. It is as fresh as its collection."""
+
+    __slots__ = ()
+
+    parent: TreeBacked
+
+    @property
+    def collection(self) -> TopDirectory:
+        """The directory at the top of the collection."""
+        return self.parent.collection
+
+    def lifetime(self, now: float) -> float:
+        """As long as its collection's content."""
+        return self.content_lifetime(now)
+
+    def refresh(self) -> None:
+        """Ask the cluster if the collection is too old. May give the lock up."""
+        self.collection.refresh()
+
+    def invalidate(self) -> None:
+        """Distrust the collection."""
+        self.collection.invalidate()
+
+    def shrink(self) -> None:
+        """Forget the parsed files; they can be parsed again to the same numbers."""
+        self._node().drop_files()
