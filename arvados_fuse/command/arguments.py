@@ -7,29 +7,18 @@ have are in a group of their own.
 from __future__ import annotations
 
 import argparse
-import enum
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from arvados_fuse.fusedir.magic import is_collection_id, is_project_id
+from arvados_fuse.command.layout_options import Place, add_layout_options, places
 from arvados_fuse.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Mode", "Settings", "make_parser", "parse"]
-
-
-class Mode(enum.Enum):
-    """What the root of the mount is."""
-
-    ALL = "all"
-    BY_ID = "by_id"
-    HOME = "home"
-    PROJECT = "project"
-    COLLECTION = "collection"
+__all__ = ["Settings", "make_parser", "parse"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +26,8 @@ class Settings:
     """Everything that the command line says.
 
     mount_dir: where to mount, absolute
-    target: id of the project or collection that is mounted; "" in the other modes
+    places: what is shown where
+    filters: that listings of projects are narrowed down with, as in list requests of the API
     command: for --exec; empty without
     logfile: where log lines go; None for standard error, or the system log when in background
     refresh_time_s: for how long what the cluster said is trusted
@@ -47,8 +37,8 @@ class Settings:
     """
 
     mount_dir: Path
-    mode: Mode
-    target: str
+    places: tuple[Place, ...]
+    filters: tuple[Any, ...]
     command: tuple[str, ...]
     foreground: bool
     allow_other: bool
@@ -64,10 +54,13 @@ class Settings:
 
 
 def parse(arguments: Sequence[str]) -> Settings:
-    """Read the command line. Prints usage and ends the process with code 2 if it is wrong."""
+    """Read the command line.
+
+    Prints usage and ends the process with code 2 if it is wrong; raises CommandError for options
+    that contradict each other where the official driver ends with another code.
+    """
     parser = make_parser()
     found = parser.parse_args(arguments)
-    mode, target = found.mode or (Mode.ALL, "")
     if found.standalone_dir is not None and not found.standalone:
         parser.error("--standalone-dir is only of use with --standalone")
     if found.command == []:
@@ -77,8 +70,8 @@ def parse(arguments: Sequence[str]) -> Settings:
         parser.error("--exec runs in the foreground already: leave out --foreground")
     return Settings(
         mount_dir=Path(os.path.abspath(found.mount_dir)),
-        mode=mode,
-        target=target,
+        places=places(found),
+        filters=found.filters,
         command=tuple(command),
         foreground=found.foreground,
         allow_other=found.allow_other,
@@ -118,34 +111,11 @@ def make_parser() -> argparse.ArgumentParser:
         help="mount, run the command that is the rest of the line, unmount, and exit with the"
         " command's exit code",
     )
-    _add_modes(parser)
+    add_layout_options(parser)
     _add_mount_options(parser)
     _add_cache_options(parser)
     _add_own_options(parser)
     return parser
-
-
-def _add_modes(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("what to show (one of)").add_mutually_exclusive_group()
-
-    def constant(flag: str, mode: Mode, text: str) -> None:
-        group.add_argument(
-            flag, dest="mode", action="store_const", const=(mode, ""), help=text, default=None
-        )
-
-    constant("--all", Mode.ALL, "home, by_id and a README (the default)")
-    constant("--home", Mode.HOME, "your home project")
-    constant("--by-id", Mode.BY_ID, "any collection or project, by uuid or portable data hash")
-    group.add_argument(
-        "--project", dest="mode", type=_project, metavar="UUID", help="the project of this uuid"
-    )
-    group.add_argument(
-        "--collection",
-        dest="mode",
-        type=_collection,
-        metavar="UUID_OR_PDH",
-        help="the collection of this uuid or portable data hash",
-    )
 
 
 def _add_mount_options(parser: argparse.ArgumentParser) -> None:
@@ -226,23 +196,6 @@ def _add_own_options(parser: argparse.ArgumentParser) -> None:
         help="where the embedded cluster keeps its data (default:"
         " ~/.local/share/arvados-standalone)",
     )
-
-
-def _project(text: str) -> tuple[Mode, str]:
-    if not is_project_id(text):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not the uuid of a project (like zzzzz-j7d0g-0123456789abcde)"
-        )
-    return Mode.PROJECT, text
-
-
-def _collection(text: str) -> tuple[Mode, str]:
-    if not is_collection_id(text):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not the uuid of a collection (like zzzzz-4zz18-0123456789abcde) and not"
-            " a portable data hash (like d41d8cd98f00b204e9800998ecf8427e+0)"
-        )
-    return Mode.COLLECTION, text
 
 
 class _at_least:  # noqa: N801 - reads as the type of an argument

@@ -22,9 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns the exit code: 0 when a foreground mount was unmounted or a background mount works;
     the command's with --exec; 1 for what cannot be mounted; 2 for a wrong command line.
     """
-    settings = arguments.parse(sys.argv[1:] if argv is None else argv)
     try:
-        return _run(settings)
+        return _run(arguments.parse(sys.argv[1:] if argv is None else argv))
     except CommandError as error:
         print(f"arv-mount: {error}", file=sys.stderr)
         return error.exit_code

@@ -105,7 +105,7 @@ def _file_system(
         started_ns=time.time_ns(),
     )
     with llfuse.lock:
-        plant_root(settings, around)
+        plant_root(settings.places, around)
     client, blocks = _block_cache(settings, access, cluster, metrics)
 
     def stop_waiting() -> None:

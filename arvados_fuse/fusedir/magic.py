@@ -6,12 +6,12 @@ collection or project as soon as its id is looked up.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from arvados_fuse.fresh import FOREVER, FreshBase
 from arvados_fuse.fusedir.collection import CollectionDirectory
 from arvados_fuse.fusedir.directory import Directory, Surroundings
+from arvados_fuse.fusedir.idents import is_collection_id, is_project_id
 from arvados_fuse.fusedir.listing import Listing
 from arvados_fuse.fusedir.project import ProjectDirectory
 from arvados_fuse.fusefile import StringFile
@@ -19,10 +19,7 @@ from arvados_fuse.fusefile import StringFile
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["BY_ID_README", "FixedDirectory", "MagicDirectory", "is_collection_id", "is_project_id"]
-
-_COLLECTION_ID = re.compile(r"[0-9a-z]{5}-4zz18-[0-9a-z]{15}|[0-9a-f]{32}\+[0-9]+")
-_PROJECT_ID = re.compile(r"[0-9a-z]{5}-j7d0g-[0-9a-z]{15}")
+__all__ = ["BY_ID_README", "FixedDirectory", "MagicDirectory"]
 
 BY_ID_README = """\
 This directory shows any collection or project of the cluster by its id.
@@ -35,16 +32,6 @@ Look into a directory named like one of these, even though it is not listed here
 
 What was looked up is listed for as long as it is remembered.
 """
-
-
-def is_collection_id(text: str) -> bool:
-    """Whether `text` is a collection's uuid or portable data hash."""
-    return _COLLECTION_ID.fullmatch(text) is not None
-
-
-def is_project_id(text: str) -> bool:
-    """Whether `text` is a project's uuid."""
-    return _PROJECT_ID.fullmatch(text) is not None
 
 
 class FixedDirectory(Directory):

@@ -1,10 +1,11 @@
-"""The command line: defaults, modes, conflicts, and one clear line for what is wrong."""
+"""The command line: defaults, conflicts, and one clear line for what is wrong."""
 
 from pathlib import Path
 
 import pytest
 
-from arvados_fuse.command.arguments import Mode, Settings, parse
+from arvados_fuse.command.arguments import Settings, parse
+from arvados_fuse.command.layout_options import ALL_PLACES
 from arvados_fuse.version import __version__
 
 PROJECT = "zzzzz-j7d0g-0123456789abcde"
@@ -28,8 +29,8 @@ def refused(capsys, *arguments: str) -> str:
 def test_defaults_are_those_of_the_official_driver(tmp_path):
     assert parse([str(tmp_path)]) == Settings(
         mount_dir=tmp_path,
-        mode=Mode.ALL,
-        target="",
+        places=ALL_PLACES,
+        filters=(),
         command=(),
         foreground=False,
         allow_other=False,
@@ -74,23 +75,6 @@ def test_each_option_sets_its_field_and_no_other(arguments, field, value):
     assert changed <= {field}
 
 
-@pytest.mark.parametrize(
-    ("arguments", "mode", "target"),
-    [
-        ([], Mode.ALL, ""),
-        (["--all"], Mode.ALL, ""),
-        (["--home"], Mode.HOME, ""),
-        (["--by-id"], Mode.BY_ID, ""),
-        (["--project", PROJECT], Mode.PROJECT, PROJECT),
-        (["--collection", COLLECTION], Mode.COLLECTION, COLLECTION),
-        (["--collection", PDH], Mode.COLLECTION, PDH),
-    ],
-)
-def test_modes(arguments, mode, target):
-    settings = parse([*arguments, "mnt"])
-    assert (settings.mode, settings.target) == (mode, target)
-
-
 def test_read_only_is_accepted_as_scripts_say_it():
     assert parse(["--read-only", "mnt"]) == parse(["mnt"])
 
@@ -111,7 +95,7 @@ class TestExec:
     def test_takes_the_rest_of_the_line(self):
         settings = parse(["mnt", "--retries", "3", "--exec", "ls", "-l", "--all", "mnt"])
         assert settings.command == ("ls", "-l", "--all", "mnt")
-        assert (settings.retries, settings.mode) == (3, Mode.ALL)
+        assert (settings.retries, settings.places) == (3, ALL_PLACES)
 
     def test_two_dashes_end_it(self):
         settings = parse(["--exec", "ls", "-l", "--", "mnt"])
