@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -174,13 +175,15 @@ def contents(text: str) -> Contents:
         stream, _, rest = line.partition(" ")
         # Two passes that make lists of plain strings take half the time of one that makes pairs.
         size_total += sum(map(int, _FILE_SIZE.findall(rest)))
-        by_stream.setdefault(stream, {}).update(dict.fromkeys(_FILE_NAME.findall(rest)))
-    all_names: dict[str, None] = {}
-    for names in by_stream.values():
+        names = dict.fromkeys(_FILE_NAME.findall(rest))
         for placeholder in _PLACEHOLDER_NAMES:
             names.pop(placeholder, None)
-        all_names.update(names)
-    listed = "".join(map("{}\n".format, all_names))
+        if stream in by_stream:
+            by_stream[stream].update(names)
+        else:
+            by_stream[stream] = names
+    all_names = dict.fromkeys(chain.from_iterable(by_stream.values()))
+    listed = "\n".join([*all_names, ""])
     if "/" in listed:
         # The same file can be in a stream by its path and in another one by its name.
         file_count = len({f"{s}/{name}" for s, names in by_stream.items() for name in names})

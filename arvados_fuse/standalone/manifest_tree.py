@@ -1,9 +1,10 @@
 """The tree of files that a manifest describes, for edits of single files in large collections.
 
-A directory keeps the line of its stream as text until somebody looks at its files. So an edit
-costs a few passes of the interpreter's C code over the manifest, and Python code runs for the
-files of those directories alone that the edit concerns. What is not concerned is written as it was;
-the rest in the normal form. (Arvados documentation, "Manifest format".)
+A directory keeps the line of its stream as text until somebody looks at its files, and then its
+file tokens as they stand there until somebody looks at one of them. So an edit costs a few passes
+of the interpreter's C code over the manifest, little for each file of those directories that
+it concerns, and more for those files alone. What is not concerned is written as it was; the rest
+in the normal form. (Arvados documentation, "Manifest format".)
 
 Names are text as a client sends it. Bytes that are not UTF-8 are lone surrogates, as Python has
 them in names of files.
@@ -46,6 +47,9 @@ class Segment(NamedTuple):
         return _size(self.locator)
 
 
+_Token = tuple[str, str, str]
+"""A file token as it stands in a manifest: position and size in bytes, and the escaped name."""
+
 File = tuple[Segment, ...]
 Item = Union["Directory", File]
 
@@ -56,20 +60,63 @@ class Directory:
     No name is in both; who adds one takes care of that.
     """
 
-    __slots__ = ("_files", "_line", "directories")
+    __slots__ = ("_blocks", "_files", "_line", "_tokens", "directories")
 
     def __init__(self) -> None:
         self.directories: dict[str, Directory] = {}
+        # Each file is in one of these, and a line is there only if the others are empty.
         self._line: str | None = None
+        self._tokens: dict[str, _Token] = {}
         self._files: dict[str, File] = {}
+        self._blocks = _Blocks([])
 
     @property
     def files(self) -> dict[str, File]:
-        """The files. Raises TreeInvalid."""
-        if self._line is not None:
-            line, self._line = self._line, None
-            self._parse(line)
+        """All files, to be changed too. Raises TreeInvalid."""
+        self._split_line()
+        tokens, self._tokens = self._tokens, {}
+        for name, token in tokens.items():
+            self._files[name] = self._blocks.content(token)
         return self._files
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is in it."""
+        return not (self.directories or self._line or self._tokens or self._files)
+
+    def has_file(self, name: str) -> bool:
+        """Whether there is such a file. Raises TreeInvalid."""
+        self._split_line()
+        return name in self._tokens or name in self._files
+
+    def _file(self, name: str) -> File | None:
+        self._split_line()
+        token = self._tokens.get(name)
+        return self._files.get(name) if token is None else self._blocks.content(token)
+
+    def _remove_file(self, name: str) -> None:
+        self._split_line()
+        self._tokens.pop(name, None)
+        self._files.pop(name, None)
+
+    def _split_line(self) -> None:
+        """Make tokens of the line, if there is one; files, if that cannot be."""
+        if self._line is None:
+            return
+        line, self._line = self._line, None
+        blocks, found = _split(line)
+        names = [token[2] for token in found]
+        if "\\" in line:
+            names = [_unescaped(name) for name in names]
+        tokens = dict(zip(names, found, strict=True))
+        if (
+            len(tokens) < len(found)
+            or "." in tokens
+            or not tokens.keys().isdisjoint(self.directories)
+        ):
+            self._parse(line)
+        else:
+            self._blocks, self._tokens = blocks, tokens
 
     @property
     def unparsed(self) -> str | None:
@@ -80,20 +127,18 @@ class Directory:
         """Add a line of a manifest, without the name of the stream. Raises TreeInvalid."""
         if _PLACEHOLDER_ONLY.fullmatch(line):
             return
-        is_simple = self._line is None and not self._files
-        if is_simple and "/" not in line and "\\057" not in line:
+        has_no_files = self._line is None and not self._tokens and not self._files
+        if has_no_files and "/" not in line and "\\057" not in line:
             self._line = line
         else:
             _ = self.files
             self._parse(line)
 
     def _parse(self, line: str) -> None:
-        boundary = _FIRST_FILE_TOKEN.search(line)
-        assert boundary is not None, "the manifest has not been checked"
-        blocks = _Blocks(line[: boundary.start()].split(" "))
-        for position, size, raw_name in _FILE_TOKEN.findall(line, boundary.start()):
-            segments = blocks.segments(int(position), int(size)) if size != "0" else ()
-            directory, name = self, raw_name
+        blocks, tokens = _split(line)
+        for token in tokens:
+            segments = blocks.content(token)
+            directory, name = self, token[2]
             if "\\" in name or "/" in name or name == ".":
                 *parents, name = _unescaped(name).split("/")
                 directory = self.make_parents(parents)
@@ -113,7 +158,7 @@ class Directory:
         for name in names:
             following = directory.directories.get(name)
             if following is None:
-                if name in directory.files:
+                if directory.has_file(name):
                     raise TreeInvalid(f"{name!r:.100} is a file, so nothing can be inside it")
                 following = directory.directories[name] = Directory()
             directory = following
@@ -129,24 +174,24 @@ class Directory:
             directory = following
         if not names:
             return directory
-        return directory.directories.get(names[-1]) or directory.files.get(names[-1])
+        return directory.directories.get(names[-1]) or directory._file(names[-1])
 
     def put(self, names: Sequence[str], item: Item) -> None:
         """Let `item` be what is at the path `names`, which has at least one. Raises TreeInvalid."""
         *parents, name = names
         directory = self.make_parents(parents)
         directory.directories.pop(name, None)
-        directory.files.pop(name, None)
+        directory._remove_file(name)
         if isinstance(item, Directory):
             directory.directories[name] = item
         else:
-            directory.files[name] = item
+            directory._files[name] = item
 
     def remove(self, names: Sequence[str]) -> None:
         """Remove what is at the path `names`, if anything is. Its parents stay."""
         parent = self.find(names[:-1])
         if isinstance(parent, Directory) and parent.directories.pop(names[-1], None) is None:
-            parent.files.pop(names[-1], None)
+            parent._remove_file(names[-1])
 
     def copy(self) -> Directory:
         """Return a directory with the same content, independent of this one."""
@@ -154,12 +199,43 @@ class Directory:
         left = [(self, copied)]
         while left:
             source, target = left.pop()
-            target._line = source._line
-            target._files = dict(source._files)
+            target._line, target._blocks = source._line, source._blocks
+            target._tokens, target._files = dict(source._tokens), dict(source._files)
             for name, directory in source.directories.items():
                 target.directories[name] = Directory()
                 left.append((directory, target.directories[name]))
         return copied
+
+    def stream(self) -> str:
+        """Return the line of the stream without its name; empty if there are no files.
+
+        As it was if nobody has looked at it; else in the normal form: files in the order of their
+        names, each block once, in the order of its first use.
+        """
+        if self._line is not None:
+            return self._line
+        names = sorted((*self._tokens, *self._files))
+        is_plain = not _TO_ESCAPE.search("".join(names))
+        layout = _Layout()
+        # The block of the file before: from where to where it was, and how far it moves.
+        low = high = shift = 0
+        for name in names:
+            escaped = name if is_plain else _escaped(name)
+            token = self._tokens.get(name)
+            if token is None:
+                layout.add(self._files[name], escaped)
+                continue
+            position, size = int(token[0]), int(token[1])
+            if low <= position and position + size <= high and size:
+                layout.tokens.append(f"{position + shift}:{size}:{escaped}")
+                continue
+            segments = self._blocks.content(token)
+            layout.add(segments, escaped)
+            if len(segments) == 1:
+                low = position - segments[0].offset
+                high = low + segments[0].size
+                shift = layout.starts[segments[0].locator] - low
+        return layout.line() if names else ""
 
     def walk(self) -> Iterator[tuple[str, Directory]]:
         """Yield this directory and all below, each with its escaped path, in the normal order."""
@@ -178,16 +254,19 @@ class _Blocks:
         self._locators = locators
         self._starts = list(accumulate(map(_size, locators), initial=0))
 
-    def segments(self, position: int, size: int) -> File:
-        """Return the parts of blocks that `size` bytes at `position` of the stream are."""
+    def content(self, token: _Token) -> File:
+        """Return the parts of blocks that a file token stands for. Raises TreeInvalid."""
+        size = int(token[1])
+        if not size:
+            return ()
+        position = int(token[0])
         starts = self._starts
         end = position + size
         if end > starts[-1]:
             raise TreeInvalid(f"a file ends at {end}, but its stream has {starts[-1]} bytes")
         index = bisect_right(starts, position) - 1
-        offset = position - starts[index]
         if end <= starts[index + 1]:
-            return (Segment(self._locators[index], offset, size),)
+            return (Segment(self._locators[index], position - starts[index], size),)
         found = []
         while position < end:
             length = min(end, starts[index + 1]) - position
@@ -215,39 +294,55 @@ def parse(text: str) -> Directory:
 
 
 def write(root: Directory) -> str:
-    """Return the manifest of a tree."""
+    """Return the manifest of a tree. Raises TreeInvalid."""
     lines = []
     for path, directory in root.walk():
-        if directory.unparsed is not None:
-            lines.append(f"{path} {directory.unparsed}\n")
-        elif directory.files:
-            lines.append(f"{path} {_stream(directory.files)}\n")
-        elif directory is not root and not directory.directories:
+        line = directory.stream()
+        if line:
+            lines.append(f"{path} {line}\n")
+        elif directory is not root and directory.is_empty:
             lines.append(f"{path} {_PLACEHOLDER}\n")
     return "".join(lines)
 
 
-def _stream(files: dict[str, File]) -> str:
-    """Return the line of a stream with `files`: each block once, in the order of its first use."""
-    starts: dict[str, int] = {}
-    size = 0
-    tokens: list[str] = []
-    for name in sorted(files):
-        escaped = _escaped(name)
+class _Layout:
+    """A stream that is being put together: each block once, in the order of its first use.
+
+    starts: where in the stream each block begins
+    """
+
+    def __init__(self) -> None:
+        self.starts: dict[str, int] = {}
+        self.tokens: list[str] = []
+        self._size = 0
+
+    def add(self, segments: File, name: str) -> None:
+        """Add a file with an escaped name."""
         position = length = 0
-        for segment in files[name]:
-            start = starts.get(segment.locator)
+        for locator, offset, more in segments:
+            start = self.starts.get(locator)
             if start is None:
-                start = starts[segment.locator] = size
-                size += segment.size
-            if length and start + segment.offset == position + length:
-                length += segment.length
+                start = self.starts[locator] = self._size
+                self._size += _size(locator)
+            if length and start + offset == position + length:
+                length += more
                 continue
             if length:
-                tokens.append(f"{position}:{length}:{escaped}")
-            position, length = start + segment.offset, segment.length
-        tokens.append(f"{position}:{length}:{escaped}")
-    return " ".join([*(starts or (f"{EMPTY_HASH}+0",)), *tokens])
+                self.tokens.append(f"{position}:{length}:{name}")
+            position, length = start + offset, more
+        self.tokens.append(f"{position}:{length}:{name}")
+
+    def line(self) -> str:
+        """Return the line, without the name of the stream."""
+        return " ".join([*(self.starts or (f"{EMPTY_HASH}+0",)), *self.tokens])
+
+
+def _split(line: str) -> tuple[_Blocks, list[_Token]]:
+    """Return the blocks and the file tokens of a line without the name of the stream."""
+    boundary = _FIRST_FILE_TOKEN.search(line)
+    assert boundary is not None, "the manifest has not been checked"
+    blocks = _Blocks(line[: boundary.start()].split(" "))
+    return blocks, _FILE_TOKEN.findall(line, boundary.start())
 
 
 def _joined(first: File, second: File) -> File:

@@ -218,7 +218,19 @@ def test_escaped_bytes_are_the_names_that_clients_ask_for():
 )
 def test_manifest_that_is_no_tree_is_refused(text):
     with pytest.raises(BadRequest, match="cannot replace"):
-        Edit({"/foo": ""}, {}, "", lambda _hash: "").applied(text)
+        Edit({"/bar": ""}, {}, "", lambda _hash: "").applied(text)
+
+
+def test_file_that_is_over_the_end_can_be_removed():
+    edit = Edit({"/foo": ""}, {}, "", lambda _hash: "")
+    assert edit.applied(f". {FOO} 1:3:foo 0:3:bar\n") == f". {FOO} 0:3:bar\n"
+
+
+def test_blocks_that_nothing_uses_any_more_go():
+    edit = Edit({"/a": ""}, {}, "", lambda _hash: "")
+    bar = "37b51d194a7513e45b56f6524f2d51f2+3"
+    text = f". {FOO} {bar} 0:3:a 3:2:b 5:1:c 0:0:d\n"
+    assert edit.applied(text) == f". {bar} 0:2:b 2:1:c 0:0:d\n"
 
 
 def test_depth_has_no_limit():
