@@ -18,12 +18,17 @@ __all__ = [
     "BlockLost",
     "ClusterError",
     "ClusterUnreachable",
+    "Exists",
     "FileSystemError",
+    "InvalidArgument",
     "IsDirectory",
     "ManifestError",
+    "NameNotText",
+    "NameTooLong",
     "NoSpace",
     "NoSuchEntry",
     "NotDirectory",
+    "NotEmpty",
     "NotImplementedHere",
     "NotPermitted",
     "NotSupported",
@@ -63,6 +68,41 @@ class IsDirectory(FileSystemError):
     """A file was needed and a directory was found."""
 
     errno = errno.EISDIR
+    expected = True
+
+
+class Exists(FileSystemError):
+    """A name that was to be made is there already."""
+
+    errno = errno.EEXIST
+    expected = True
+
+
+class NotEmpty(FileSystemError):
+    """A directory that was to be removed or replaced has entries."""
+
+    errno = errno.ENOTEMPTY
+    expected = True
+
+
+class InvalidArgument(FileSystemError):
+    """What was asked for makes no sense, such as moving a directory into itself."""
+
+    errno = errno.EINVAL
+    expected = True
+
+
+class NameTooLong(FileSystemError):
+    """A name of more bytes than a name may have."""
+
+    errno = errno.ENAMETOOLONG
+    expected = True
+
+
+class NameNotText(FileSystemError):
+    """A name that is not UTF-8: the cluster's API could not express it."""
+
+    errno = errno.EILSEQ
     expected = True
 
 
