@@ -7,28 +7,50 @@ have are in a group of their own.
 from __future__ import annotations
 
 import argparse
+import enum
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arvados_fuse.command.layout_options import Place, add_layout_options, places
+from arvados_fuse.command.values import at_least, encoding, names, seconds
 from arvados_fuse.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Settings", "make_parser", "parse"]
+__all__ = ["Action", "Settings", "make_parser", "parse"]
+
+
+class Action(enum.Enum):
+    """What to do with the mount point."""
+
+    MOUNT = "mount"
+    REPLACE = "replace"
+    UNMOUNT = "unmount"
+    UNMOUNT_ALL = "unmount-all"
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that the command line says.
 
-    mount_dir: where to mount, absolute
+    mount_dir: where to mount or unmount, absolute
+    action: what to do there
     places: what is shown where
     filters: that listings of projects are narrowed down with, as in list requests of the API
     command: for --exec; empty without
+    writable: whether what is mounted may be changed
+    subtype: the mount table says fuse.SUBTYPE; "" for just fuse. Unmounting touches only mounts
+        that have it
+    unmount_timeout_s: how long unmounting may take
+    crunchstat_interval_s: time between two reports of statistics; 0 for none
+    encoding: of file names, as a name of Python's codec registry
+    storage_classes: of what is written; empty for the cluster's default
+    listen_for_events: whether to let the cluster tell of changes
+    commit_delay_s: for how long the changes of a burst may be collected; 0 to commit each
+    journal_dir: where what is written and not yet committed is kept
     logfile: where log lines go; None for standard error, or the system log when in background
     refresh_time_s: for how long what the cluster said is trusted
     directory_cache, file_cache: limits in bytes; a file_cache of 0 is chosen from what is free
@@ -37,11 +59,21 @@ class Settings:
     """
 
     mount_dir: Path
+    action: Action
     places: tuple[Place, ...]
     filters: tuple[Any, ...]
     command: tuple[str, ...]
     foreground: bool
     allow_other: bool
+    writable: bool
+    subtype: str
+    unmount_timeout_s: float
+    crunchstat_interval_s: float
+    encoding: str
+    storage_classes: tuple[str, ...]
+    listen_for_events: bool
+    commit_delay_s: float
+    journal_dir: Path
     debug: bool
     logfile: Path | None
     retries: int
@@ -66,15 +98,23 @@ def parse(arguments: Sequence[str]) -> Settings:
     if found.command == []:
         parser.error("--exec needs a command")
     command = found.command or ()
-    if command and found.foreground:
-        parser.error("--exec runs in the foreground already: leave out --foreground")
     return Settings(
         mount_dir=Path(os.path.abspath(found.mount_dir)),
+        action=found.action,
         places=places(found),
         filters=found.filters,
         command=tuple(command),
         foreground=found.foreground,
         allow_other=found.allow_other,
+        writable=found.writable,
+        subtype=found.subtype,
+        unmount_timeout_s=found.unmount_timeout,
+        crunchstat_interval_s=found.crunchstat_interval,
+        encoding=found.encoding,
+        storage_classes=found.storage_classes,
+        listen_for_events=found.listen_for_events,
+        commit_delay_s=found.commit_delay,
+        journal_dir=found.journal_dir or _usual_journal_dir(),
         debug=found.debug,
         logfile=found.logfile,
         retries=found.retries,
@@ -92,6 +132,12 @@ def _standalone_dir() -> Path:
     return Path(data_home) / "arvados-standalone"
 
 
+def _usual_journal_dir() -> Path:
+    """Return a place that survives when caches are cleared."""
+    state_home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state_home) / "arvados" / "journal"
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Make the parser of the command line, which also knows all options for the documents."""
     parser = argparse.ArgumentParser(
@@ -103,45 +149,142 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("mount_dir", metavar="MOUNT_DIR", help="an empty directory to mount on")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    parser.add_argument(
+    add_layout_options(parser)
+    _add_access_options(parser)
+    _add_life_options(parser)
+    _add_log_options(parser)
+    _add_cache_options(parser)
+    _add_exchange_options(parser)
+    _add_writing_options(parser)
+    _add_own_options(parser)
+    return parser
+
+
+def _add_access_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("who may do what")
+    group.add_argument(
+        "--allow-other", action="store_true", help="let other users of this machine in too"
+    )
+    group.add_argument(
+        "--read-only",
+        dest="writable",
+        action="store_false",
+        help="refuse all changes (the default)",
+    )
+    group.add_argument(
+        "--read-write",
+        "--enable-write",
+        dest="writable",
+        action="store_true",
+        help="let what is mounted be changed",
+    )
+    parser.set_defaults(writable=False)
+
+
+def _add_life_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("how long it lives")
+    group.add_argument(
         "--exec",
         dest="command",
         nargs=argparse.REMAINDER,
         metavar="COMMAND",
         help="mount, run the command that is the rest of the line, unmount, and exit with the"
-        " command's exit code",
+        " command's exit code; put MOUNT_DIR before it, or end the command with --",
     )
-    add_layout_options(parser)
-    _add_mount_options(parser)
-    _add_cache_options(parser)
-    _add_own_options(parser)
-    return parser
-
-
-def _add_mount_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("how to mount")
     group.add_argument("--foreground", action="store_true", help="stay in the foreground")
     group.add_argument(
-        "--read-only", action="store_true", help="refuse all changes (always so, so far)"
+        "--subtype",
+        default="",
+        help="let the mount table say fuse.SUBTYPE; with one of the next three, touch only mounts"
+        " that have it",
     )
+    actions = group.add_mutually_exclusive_group()
+
+    def action(flag: str, value: Action, text: str) -> None:
+        actions.add_argument(flag, dest="action", action="store_const", const=value, help=text)
+
+    action("--replace", Action.REPLACE, "unmount what FUSE has mounted there first")
+    action("--unmount", Action.UNMOUNT, "unmount what FUSE has mounted there, and exit")
+    action(
+        "--unmount-all", Action.UNMOUNT_ALL, "unmount all that FUSE has mounted there or below it"
+    )
+    parser.set_defaults(action=Action.MOUNT)
     group.add_argument(
-        "--allow-other", action="store_true", help="let other users read the mount too"
+        "--unmount-timeout",
+        type=seconds,
+        default=2.0,
+        metavar="SECONDS",
+        help="how long unmounting may take before it is forced (default: 2)",
     )
+
+
+def _add_log_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what it tells")
     group.add_argument("--debug", action="store_true", help="log more")
     group.add_argument("--logfile", type=Path, metavar="FILE", help="append log lines to FILE")
     group.add_argument(
+        "--crunchstat-interval",
+        type=seconds,
+        default=0.0,
+        metavar="SECONDS",
+        help="write statistics to standard error this often (default: 0, never)",
+    )
+
+
+def _add_exchange_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("how it talks to the cluster and to Linux")
+    group.add_argument(
         "--retries",
-        type=_at_least(0),
+        type=at_least(0),
         default=10,
         metavar="N",
         help="how often to repeat a request that failed for a passing reason (default: 10)",
     )
     group.add_argument(
         "--refresh-time",
-        type=_at_least(0),
+        type=at_least(0),
         default=15,
         metavar="SECONDS",
         help="how long to trust what the cluster said (default: 15)",
+    )
+    group.add_argument(
+        "--disable-event-listening",
+        dest="listen_for_events",
+        action="store_false",
+        help="do not ask the cluster to tell of changes",
+    )
+    group.add_argument(
+        "--encoding",
+        type=encoding,
+        default="utf-8",
+        help="of file names, as Python names it (default: utf-8)",
+    )
+
+
+def _add_writing_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("writing")
+    group.add_argument(
+        "--storage-classes",
+        type=names,
+        default=(),
+        metavar="CLASSES",
+        help="storage classes of new collections, with commas between them (default: the"
+        " cluster's own)",
+    )
+    group.add_argument(
+        "--commit-delay",
+        type=seconds,
+        default=1.0,
+        metavar="SECONDS",
+        help="how long the changes of a burst may be collected for one commit (default: 1; 0"
+        " makes every close commit)",
+    )
+    group.add_argument(
+        "--journal-dir",
+        type=Path,
+        metavar="DIR",
+        help="where what is written and not yet committed is kept (default:"
+        " ~/.local/state/arvados/journal)",
     )
 
 
@@ -166,7 +309,7 @@ def _add_cache_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--file-cache",
-        type=_at_least(0),
+        type=at_least(0),
         default=0,
         metavar="BYTES",
         help="size of the cache of file data (default: 0, which means 256 MiB in memory, and on"
@@ -174,7 +317,7 @@ def _add_cache_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--directory-cache",
-        type=_at_least(0),
+        type=at_least(0),
         default=128 << 20,
         metavar="BYTES",
         help="size of the cache of names and attributes (default: 128 MiB)",
@@ -196,17 +339,3 @@ def _add_own_options(parser: argparse.ArgumentParser) -> None:
         help="where the embedded cluster keeps its data (default:"
         " ~/.local/share/arvados-standalone)",
     )
-
-
-class _at_least:  # noqa: N801 - reads as the type of an argument
-    """An argument type: a whole number that is not smaller than `least`."""
-
-    def __init__(self, least: int) -> None:
-        self._least = least
-
-    def __call__(self, text: str) -> int:
-        if not text.isdecimal() or int(text) < self._least:
-            raise argparse.ArgumentTypeError(
-                f"{text!r} is not a whole number of {self._least} or more"
-            )
-        return int(text)

@@ -39,9 +39,6 @@ __all__ = ["serve"]
 
 log = logging.getLogger(__name__)
 
-ENCODING = "utf-8"
-"""Of file names, as the kernel is told them."""
-
 WORKERS = 10
 """Threads that answer the kernel, as in the official driver. Most of them wait for blocks."""
 
@@ -59,10 +56,12 @@ def serve(settings: Settings, ready: Callable[[], None]) -> int:
     leaves the mount point "not connected": a crash must not look like an empty directory.
     """
     _start_logging(settings)
+    if settings.writable:
+        raise CommandError("This version cannot write yet: leave out --read-write.")
     mountpoint.prepare(settings.mount_dir)
     directory = settings.standalone_dir
     access = clusters.configured() if directory is None else clusters.embedded(directory)
-    kernel = Kernel(ENCODING)
+    kernel = Kernel(settings.encoding)
     try:
         operations, stop_waiting = _file_system(settings, access, kernel)
     except FileSystemError as error:
@@ -119,7 +118,7 @@ def _file_system(
         unlocked=llfuse.lock_released,
         clock=time.monotonic,
         metrics=metrics,
-        encoding=ENCODING,
+        encoding=settings.encoding,
     )
     return operations, stop_waiting
 
@@ -190,6 +189,8 @@ def _mount(settings: Settings, operations: Operations, host: str) -> None:
     options |= {"ro", "max_read=131072", f"fsname=arvados:{host}"}
     if settings.allow_other:
         options.add("allow_other")
+    if settings.subtype:
+        options.add(f"subtype={settings.subtype}")
     try:
         llfuse.init(operations, str(settings.mount_dir), options)
     except RuntimeError:

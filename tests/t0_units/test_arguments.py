@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from arvados_fuse.command.arguments import Settings, parse
+from arvados_fuse.command.arguments import Action, Settings, parse
 from arvados_fuse.command.layout_options import ALL_PLACES
 from arvados_fuse.version import __version__
 
@@ -26,14 +26,25 @@ def refused(capsys, *arguments: str) -> str:
     return line.removeprefix("arv-mount: error: ")
 
 
-def test_defaults_are_those_of_the_official_driver(tmp_path):
+def test_defaults_are_those_of_the_official_driver(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", "/state")
     assert parse([str(tmp_path)]) == Settings(
         mount_dir=tmp_path,
+        action=Action.MOUNT,
         places=ALL_PLACES,
         filters=(),
         command=(),
         foreground=False,
         allow_other=False,
+        writable=False,
+        subtype="",
+        unmount_timeout_s=2.0,
+        crunchstat_interval_s=0,
+        encoding="utf-8",
+        storage_classes=(),
+        listen_for_events=True,
+        commit_delay_s=1,
+        journal_dir=Path("/state/arvados/journal"),
         debug=False,
         logfile=None,
         retries=10,
@@ -57,6 +68,23 @@ def test_settings_cannot_be_changed():
         (["--foreground"], "foreground", True),
         (["--allow-other"], "allow_other", True),
         (["--debug"], "debug", True),
+        (["--read-write"], "writable", True),
+        (["--enable-write"], "writable", True),
+        (["--read-write", "--read-only"], "writable", False),
+        (["--subtype", "abc"], "subtype", "abc"),
+        (["--replace"], "action", Action.REPLACE),
+        (["--unmount"], "action", Action.UNMOUNT),
+        (["--unmount-all"], "action", Action.UNMOUNT_ALL),
+        (["--unmount-timeout", "8"], "unmount_timeout_s", 8.0),
+        (["--unmount-timeout=0.5"], "unmount_timeout_s", 0.5),
+        (["--crunchstat-interval=10"], "crunchstat_interval_s", 10.0),
+        (["--encoding", "iso8859-1"], "encoding", "iso8859-1"),
+        (["--storage-classes", "fast,archive"], "storage_classes", ("fast", "archive")),
+        (["--storage-classes", " fast, ,"], "storage_classes", ("fast",)),
+        (["--storage-classes", ""], "storage_classes", ()),
+        (["--disable-event-listening"], "listen_for_events", False),
+        (["--commit-delay", "0"], "commit_delay_s", 0.0),
+        (["--journal-dir", "/var/lib/x"], "journal_dir", Path("/var/lib/x")),
         (["--logfile", "log"], "logfile", Path("log")),
         (["--retries", "0"], "retries", 0),
         (["--refresh-time", "600"], "refresh_time_s", 600),
@@ -105,8 +133,16 @@ class TestExec:
     def test_without_a_command(self, capsys):
         assert refused(capsys, "mnt", "--exec") == "--exec needs a command"
 
-    def test_with_foreground(self, capsys):
-        assert "leave out --foreground" in refused(capsys, "mnt", "--foreground", "--exec", "true")
+    def test_goes_with_foreground_which_it_implies(self):
+        settings = parse(["mnt", "--foreground", "--exec", "true"])
+        assert settings.command == ("true",)
+
+
+class TestJournal:
+    def test_has_a_usual_place_that_clearing_caches_spares(self, monkeypatch, tmp_path):
+        monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        assert parse(["mnt"]).journal_dir == tmp_path / ".local" / "state" / "arvados" / "journal"
 
 
 class TestStandalone:
@@ -135,6 +171,8 @@ class TestStandalone:
         ["--by-id", "--project", PROJECT],
         ["--project", PROJECT, "--collection", COLLECTION],
         ["--ram-cache", "--disk-cache"],
+        ["--replace", "--unmount"],
+        ["--unmount", "--unmount-all"],
     ],
 )
 def test_what_excludes_each_other(capsys, arguments):
@@ -155,6 +193,14 @@ def test_what_excludes_each_other(capsys, arguments):
         (["--project", ""], "'' is not the uuid of a project"),
         (["--collection", PROJECT], f"'{PROJECT}' is not the uuid of a collection"),
         (["--collection", "d41d8cd98f00b204e9800998ecf8427e"], "not a portable data hash"),
+        (["--unmount-timeout", "-1"], "'-1' is not a number of seconds"),
+        (["--unmount-timeout", "inf"], "'inf' is not a number of seconds"),
+        (["--crunchstat-interval", "often"], "'often' is not a number of seconds"),
+        (["--crunchstat-interval", "nan"], "'nan' is not a number of seconds"),
+        (["--encoding", "klingon"], "'klingon' is not a character encoding of file names"),
+        (["--encoding", "utf-16"], "'utf-16' is not a character encoding of file names"),
+        (["--encoding", "idna"], "'idna' is not a character encoding of file names"),
+        (["--encoding", "base64"], "'base64' is not a character encoding of file names"),
         (["--no-such-option"], "unrecognized arguments: --no-such-option"),
     ],
 )
