@@ -22,6 +22,7 @@ __all__ = [
     "FileSystemError",
     "InvalidArgument",
     "IsDirectory",
+    "JournalError",
     "ManifestError",
     "NameNotText",
     "NameTooLong",
@@ -199,3 +200,9 @@ class NoSpace(FileSystemError):
     """A local disk that is needed is full."""
 
     errno = errno.ENOSPC
+
+
+class JournalError(FileSystemError):
+    """The journal on the local disk cannot be written or read."""
+
+    errno = errno.EIO

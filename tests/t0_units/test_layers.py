@@ -21,7 +21,8 @@ LADDER = (
     # package; inside a package modules may import each other, but not in a circle.
     ("version", "errors", "metrics"),
     ("collection", "keep"),
-    ("fresh", "api"),
+    ("journal",),
+    ("fresh", "api", "events", "trust"),
     ("inodes",),
     ("fusefile",),
     ("fusedir",),
