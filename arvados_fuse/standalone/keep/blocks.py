@@ -51,9 +51,9 @@ class _Identity(NamedTuple):
 
 
 class Incoming:
-    """A block that is being written. Use it from one thread at a time.
+    """A block that is being written: `write` and `digest` all of it, in any two threads.
 
-    size: bytes so far
+    size: bytes written so far
     """
 
     def __init__(self, path: Path) -> None:
@@ -62,18 +62,20 @@ class Incoming:
         self._md5 = hashlib.md5()
         self._file = path.open("xb", buffering=0)
 
-    def write(self, pieces: list[bytes]) -> None:
-        """Append `pieces`."""
-        for piece in pieces:
-            self._md5.update(piece)
-            rest = memoryview(piece)
-            while rest:
-                rest = rest[self._file.write(rest) :]
-            self.size += len(piece)
+    def write(self, content: bytes | memoryview) -> None:
+        """Append `content` to the file."""
+        rest = memoryview(content)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+        self.size += len(content)
+
+    def digest(self, content: bytes | memoryview) -> None:
+        """Let the checksum include `content`."""
+        self._md5.update(content)
 
     @property
     def block_hash(self) -> str:
-        """The checksum of what has been written."""
+        """The checksum of what has been digested."""
         return self._md5.hexdigest()
 
     def sync(self) -> None:
@@ -154,7 +156,8 @@ class BlockStore:
         """Store `content` as a block, and return its hash."""
         block = self.begin()
         try:
-            block.write([content])
+            block.write(content)
+            block.digest(content)
             self.keep(block)
         finally:
             block.abandon()

@@ -20,6 +20,7 @@ from arvados_fuse.standalone.faults import CLOCK_SKEW
 from arvados_fuse.standalone.keep.blocks import BlockCollision, BlockStore, Incoming
 from arvados_fuse.standalone.keep.locator import Locator, parse_locator
 from arvados_fuse.standalone.keep.response import HELD_BACK_SIZE, BlockResponse
+from arvados_fuse.standalone.keep.upload import Upload
 from arvados_fuse.standalone.limits import MAX_BLOCK_SIZE, Limits
 from arvados_fuse.standalone.manifest_text import EMPTY_HASH
 from arvados_fuse.standalone.signatures import BlobSigner, SignatureExpired, SignatureInvalid
@@ -27,9 +28,6 @@ from arvados_fuse.standalone.signatures import BlobSigner, SignatureExpired, Sig
 __all__ = ["KeepServer"]
 
 logger = logging.getLogger(__name__)
-
-_BATCH_SIZE = 1 << 20
-"""Bytes of an upload that go to a thread at once. At most three batches are in memory."""
 
 _CORS = {
     "Access-Control-Allow-Origin": "*",
@@ -163,12 +161,14 @@ class KeepServer:
     # Writing
 
     async def _put(self, request: web.Request, block_hash: str) -> web.StreamResponse:
-        _check_size(request.content_length)
+        size = request.content_length
+        _check_size(size)
         classes = self._storage_classes(request.headers.get("X-Keep-Storage-Classes", ""))
         block = await self._in_thread(self._store.begin)
         try:
-            last_pieces = await self._receive(request, block)
-            await self._in_thread(self._finish, block, last_pieces, block_hash)
+            upload = Upload(block, MAX_BLOCK_SIZE if size is None else size, self._threads)
+            await self._receive(request, upload)
+            await self._in_thread(self._finish, upload, block, block_hash)
         finally:
             await self._in_thread(block.abandon)
         locator = f"{block_hash}+{block.size}"
@@ -192,33 +192,18 @@ class KeepServer:
             raise _Refused(507, "No volume for any of the storage classes")
         return [only]
 
-    async def _receive(self, request: web.Request, block: Incoming) -> list[bytes]:
-        """Write the body to `block`, one batch in a thread while the next one arrives.
-
-        Returns the pieces that are left to be written.
-        """
-        pieces: list[bytes] = []
-        batch_size = size = 0
-        writing: asyncio.Future[None] | None = None
-        loop = asyncio.get_running_loop()
+    async def _receive(self, request: web.Request, upload: Upload) -> None:
+        size = 0
         try:
             async for piece in request.content.iter_any():
-                pieces.append(piece)
-                batch_size += len(piece)
                 size += len(piece)
                 _check_size(size)
-                if batch_size >= _BATCH_SIZE:
-                    if writing is not None:
-                        await writing
-                    writing = loop.run_in_executor(self._threads, block.write, pieces)
-                    pieces, batch_size = [], 0
+                await upload.add(piece)
         finally:
-            if writing is not None:
-                await writing
-        return pieces
+            await upload.settle()
 
-    def _finish(self, block: Incoming, last_pieces: list[bytes], block_hash: str) -> None:
-        block.write(last_pieces)
+    def _finish(self, upload: Upload, block: Incoming, block_hash: str) -> None:
+        upload.finish()
         if block.block_hash != block_hash:
             raise _Refused(400, "The checksum of the body is not the one in the request")
         try:
