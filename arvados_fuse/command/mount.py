@@ -91,6 +91,7 @@ def _file_system(
         insecure=access.insecure,
         retries=settings.retries,
         metrics=metrics,
+        filters=settings.filters,
     )
     inodes = Inodes(InodeCache(settings.directory_cache))
     around = Surroundings(

@@ -8,6 +8,7 @@ paths stay the same for those who change over.
 import hashlib
 import re
 from collections.abc import Sequence
+from typing import Any
 
 __all__ = ["NAME_MAX", "NameRules"]
 
@@ -41,18 +42,21 @@ class NameRules:
         name = _UNSHOWABLE.sub("_", name)
         return name if len(name) * 4 <= NAME_MAX else _shortened(name)
 
-    def candidates(self, shown: str) -> list[str]:
-        """Return the names in the cluster that may be shown as `shown`, the likeliest first.
+    def query(self, shown: str) -> list[Any] | None:
+        """Return a filter of list requests for the names that may be shown as `shown`.
 
-        There are none for bytes that are not UTF-8: no request could hold them.
+        It may let others through: compare with `present`. None if there can be no such name:
+        bytes that have no character in the encoding stand for no name that a request could hold.
+        (Arvados documentation, "Available list method filters", "like".)
         """
         try:
             shown.encode()
         except UnicodeEncodeError:
-            return []
+            return None
         if self._slash is None or self._slash not in shown:
-            return [shown]
-        return [shown, shown.replace(self._slash, "/")]
+            return ["name", "=", shown]
+        parts = [re.sub(r"([\\%_])", r"\\\1", part) for part in shown.split(self._slash)]
+        return ["name", "like", "%".join(parts)]
 
     @staticmethod
     def all_plain(names: Sequence[str]) -> bool:

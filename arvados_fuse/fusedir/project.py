@@ -135,18 +135,28 @@ class ProjectDirectory(Directory):
         if row is None and now < self._listed_until:
             raise self.no_such_entry(name)
         if row is None or now >= row.valid_until:
-            candidates = self.around.names.candidates(name)
-            if not candidates:
-                raise self.no_such_entry(name)
             self.once(
                 f"find {name}",
-                lambda: self.around.cluster.find(self.uuid, candidates),
+                lambda: self._find(name),
                 lambda item: self._item_landed(name, item),
             )
             row = self._rows.get(name)
             if row is None:
                 raise self.no_such_entry(name)
         return self._object(name, row)
+
+    def _find(self, name: str) -> Item | None:
+        """Ask for what is shown as `name`. Runs without the lock."""
+        names = self.around.names
+        query = names.query(name)
+        if query is None:
+            return None
+        for projects in (True, False):
+            found = self.around.cluster.find(self.uuid, query, projects=projects)
+            fits = [item for item in found if names.present(item.name) == name]
+            if fits:
+                return min(fits, key=lambda item: (item.name != name, item.uuid))
+        return None
 
     def _item_landed(self, name: str, item: Item | None) -> None:
         known = self._rows.pop(name, None)

@@ -128,7 +128,11 @@ def _discovery(host: str) -> dict[str, Any]:
         "count": "string",
     }
     resources = {
-        "users": {"current": method("users/current")},
+        "users": {
+            "current": method("users/current"),
+            "get": method("users/{uuid}", uuid="string", select="array"),
+            "list": method("users", **lists),
+        },
         "configs": {"get": method("config")},
         "keep_services": {"accessible": method("keep_services/accessible")},
         "groups": {

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from typing import Any
 
-from arvados_fuse.api import CollectionContent, Item
+from arvados_fuse.api import CollectionContent, Item, Shared
 from arvados_fuse.errors import FileSystemError, NoSuchEntry
 from arvados_fuse.fresh import SingleFlight
 from arvados_fuse.fusedir.directory import Surroundings
@@ -34,6 +35,20 @@ def manifest_of(files: dict[str, bytes]) -> str:
     return "".join(lines)
 
 
+def fits(name: str, filter_: list[Any]) -> bool:
+    """Whether a filter of list requests lets `name` through, as a database sees it."""
+    attribute, operator, operand = filter_
+    assert attribute == "name"
+    if operator == "=":
+        return name == operand
+    assert operator == "like"
+    pattern = "".join(
+        {"%": ".*", "_": "."}.get(part, re.escape(part.removeprefix("\\")))
+        for part in re.findall(r"\\.|[^\\]", operand, re.DOTALL)
+    )
+    return re.fullmatch(pattern, name, re.DOTALL) is not None
+
+
 class FakeCluster:
     """Projects and collections in dictionaries; counts what it is asked in `asked`."""
 
@@ -46,6 +61,9 @@ class FakeCluster:
         self.manifests: dict[str, str] = {}
         self.asked: list[str] = []
         self.failure: FileSystemError | None = None
+        self.shared_with_me = Shared([], [])
+        self.tagged_by: dict[str, list[str]] = {}
+        self.stored_versions: dict[str, dict[int, dict[str, Any]]] = {}
 
     def add_project(self, uuid: str, name: str, owner: str = HOME) -> str:
         self.items[uuid] = Item(uuid, name, MODIFIED_NS, "", is_project=True)
@@ -106,12 +124,37 @@ class FakeCluster:
         held = [self.items[uuid] for uuid, owner in self.owners.items() if owner == owner_uuid]
         return sorted(held, key=lambda item: (not item.is_project, item.uuid))
 
-    def find(self, owner_uuid: str, names: list[str]) -> Item | None:
-        self._ask(f"find {names[0]}")
-        found = [i for i in self.contents(owner_uuid) if i.name in names]
-        self.asked.pop()
-        found.sort(key=lambda item: (not item.is_project, names.index(item.name)))
-        return found[0] if found else None
+    def find(self, owner_uuid: str, name: list[Any], *, projects: bool) -> list[Item]:
+        if projects:
+            self._ask(f"find {name[2]}")
+        items = (self.items[uuid] for uuid, owner in self.owners.items() if owner == owner_uuid)
+        return [i for i in items if i.is_project == projects and fits(i.name, name)]
+
+    def record(self, uuid: str) -> dict[str, Any]:
+        self._ask(f"record {uuid}")
+        return {"uuid": uuid, "name": self._collection_item(uuid).name}
+
+    def shared(self) -> Shared:
+        self._ask("shared")
+        return self.shared_with_me
+
+    def tags(self) -> list[str]:
+        self._ask("tags")
+        return list(self.tagged_by)
+
+    def tagged(self, tag: str) -> list[Item]:
+        self._ask(f"tagged {tag}")
+        return [self.items[uuid] for uuid in self.tagged_by[tag] if uuid in self.items]
+
+    def versions(self, uuid: str) -> list[int]:
+        self._ask(f"versions {uuid}")
+        return sorted(self.stored_versions.get(uuid, {}))
+
+    def version(self, uuid: str, number: int) -> dict[str, Any]:
+        self._ask(f"version {uuid} {number}")
+        if number not in self.stored_versions.get(uuid, {}):
+            raise NoSuchEntry(f"{uuid} has no version {number}")
+        return self.stored_versions[uuid][number]
 
     def keep_services(self) -> list[dict[str, Any]]:
         return []

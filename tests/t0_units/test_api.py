@@ -7,8 +7,7 @@ import threading
 
 import pytest
 
-from arvados_fuse import api
-from arvados_fuse.api import ArvadosCluster, Item
+from arvados_fuse.api import ArvadosCluster, Item, connection
 from arvados_fuse.errors import (
     AccessRefused,
     ClusterError,
@@ -35,6 +34,7 @@ GROUP = {
     "uuid": "zzzzz-j7d0g-000000000000001",
     "name": "cohort",
     "modified_at": "2023-11-14T22:13:20Z",
+    "group_class": "project",
 }
 COLLECTION_ITEM = Item(
     COLLECTION["uuid"],
@@ -59,8 +59,9 @@ def server(tmp_path):
         yield server
 
 
-def connect(host: str, *, insecure: bool = True, metrics: Metrics | None = None) -> ArvadosCluster:
-    return ArvadosCluster(host, TOKEN, insecure=insecure, retries=0, metrics=metrics or Metrics())
+def connect(host: str, **options) -> ArvadosCluster:
+    options = {"insecure": True, "retries": 0, "metrics": Metrics(), **options}
+    return ArvadosCluster(host, TOKEN, **options)
 
 
 @pytest.fixture
@@ -193,6 +194,27 @@ class TestRequests:
         server.answers[f"groups/{GROUP['uuid']}"] = Answer(GROUP)
         assert cluster.project(GROUP["uuid"]) == GROUP_ITEM
 
+    def test_filter_group(self, cluster, server):
+        server.answers[f"groups/{GROUP['uuid']}"] = Answer(GROUP | {"group_class": "filter"})
+        assert cluster.project(GROUP["uuid"]) == GROUP_ITEM._replace(is_filter=True)
+
+    def test_a_role_is_no_project(self, cluster, server):
+        server.answers[f"groups/{GROUP['uuid']}"] = Answer(GROUP | {"group_class": "role"})
+        assert isinstance(failure(lambda: cluster.project(GROUP["uuid"])), NoSuchEntry)
+
+    @pytest.mark.parametrize(
+        ("uuid", "path"),
+        [
+            (COLLECTION["uuid"], "collections"),
+            (GROUP["uuid"], "groups"),
+            ("zzzzz-tpzed-000000000000001", "users"),
+        ],
+    )
+    def test_whole_record_of_anything(self, cluster, server, uuid, path):
+        server.answers[f"{path}/{uuid}"] = Answer({"uuid": uuid, "anything": [1]})
+        assert cluster.record(uuid) == {"uuid": uuid, "anything": [1]}
+        assert "select" not in server.requests[0].parameters
+
     def test_collection_comes_with_its_manifest(self, cluster, server):
         server.answers[f"collections/{COLLECTION['uuid']}"] = Answer(COLLECTION)
         found = cluster.collection(COLLECTION["uuid"])
@@ -267,7 +289,7 @@ class TestContents:
 
     @pytest.mark.parametrize("page", [1, 2, 5, 1000])
     def test_all_pages_are_read_projects_first(self, cluster, server, monkeypatch, page):
-        monkeypatch.setattr(api, "PAGE_SIZE", page)
+        monkeypatch.setattr(connection, "PAGE_SIZE", page)
         server.answers["groups/contents"] = self.answer
         names = [item.name for item in cluster.contents(OWNER)]
         assert names == [*(f"p{n}" for n in range(5)), *(f"c{n}" for n in range(7))]
@@ -297,40 +319,114 @@ class TestContents:
 
 
 class TestFind:
-    def test_asks_for_the_owner_and_the_names_alone(self, cluster, server):
+    @pytest.mark.parametrize("projects", [True, False])
+    def test_asks_for_the_owner_and_the_name_alone(self, cluster, server, projects):
         server.answers["groups"] = server.answers["collections"] = Answer({"items": []})
-        assert cluster.find(OWNER, ["a_b", "a/b"]) is None
-        groups, collections = server.requests
-        assert (groups.path, collections.path) == ("groups", "collections")
-        for request in server.requests:
-            assert ["owner_uuid", "=", OWNER] in request.parameters["filters"]
-            assert ["name", "in", ["a_b", "a/b"]] in request.parameters["filters"]
-        assert ["group_class", "in", ["project", "filter"]] in groups.parameters["filters"]
+        assert cluster.find(OWNER, ["name", "like", "a%b"], projects=projects) == []
+        (request,) = server.requests
+        assert request.path == ("groups" if projects else "collections")
+        assert ["owner_uuid", "=", OWNER] in request.parameters["filters"]
+        assert ["name", "like", "a%b"] in request.parameters["filters"]
+        is_project = ["group_class", "in", ["project", "filter"]]
+        assert (is_project in request.parameters["filters"]) == projects
 
-    def test_a_project_is_preferred_and_no_collection_is_asked_for(self, cluster, server):
+    def test_projects_and_collections_are_found(self, cluster, server):
         server.answers["groups"] = Answer({"items": [GROUP]})
-        assert cluster.find(OWNER, ["cohort"]) == GROUP_ITEM
-        assert [request.path for request in server.requests] == ["groups"]
-
-    def test_a_collection_is_found(self, cluster, server):
-        server.answers["groups"] = Answer({"items": []})
         server.answers["collections"] = Answer({"items": [COLLECTION]})
-        assert cluster.find(OWNER, ["run 42"]) == COLLECTION_ITEM
+        assert cluster.find(OWNER, ["name", "=", "x"], projects=True) == [GROUP_ITEM]
+        assert cluster.find(OWNER, ["name", "=", "x"], projects=False) == [COLLECTION_ITEM]
 
-    @pytest.mark.parametrize("kind", ["groups", "collections"])
-    def test_the_exact_name_is_preferred(self, cluster, server, kind):
-        record = GROUP if kind == "groups" else COLLECTION
+
+ANNA = {"uuid": "zzzzz-tpzed-00000000000anna", "first_name": "Anna", "last_name": "Tester"}
+ME = "zzzzz-tpzed-000000000000me0"
+
+
+class TestSharedByComparison:
+    """On a cluster without `groups.shared`, such as the server of these tests."""
+
+    def shared(self, cluster, server, groups, users=()):
+        def groups_answer(request: Request) -> Answer:
+            first = ["uuid", ">", ""] in request.parameters["filters"]
+            return Answer({"items": sorted(groups, key=lambda g: g["uuid"]) if first else []})
+
+        def users_answer(request: Request) -> Answer:
+            first = ["uuid", ">", ""] in request.parameters["filters"]
+            asked = next(f[2] for f in request.parameters["filters"] if f[:2] == ["uuid", "in"])
+            return Answer({"items": [u for u in users if u["uuid"] in asked] if first else []})
+
+        server.answers["users/current"] = Answer({"uuid": ME})
+        server.answers["groups"] = groups_answer
+        server.answers["users"] = users_answer
+        return cluster.shared()
+
+    def group(self, number: int, owner: str) -> dict:
+        return GROUP | {"uuid": f"zzzzz-j7d0g-{number:015}", "owner_uuid": owner}
+
+    def test_projects_of_others_with_the_owners_that_can_be_seen(self, cluster, server):
+        unseen = "zzzzz-j7d0g-00000000unseen0"
+        groups = [self.group(1, ANNA["uuid"]), self.group(2, unseen)]
+        shared = self.shared(cluster, server, groups, [ANNA])
+        assert [(item.uuid, owner) for item, owner in shared.projects] == [
+            (groups[0]["uuid"], ANNA["uuid"]),
+            (groups[1]["uuid"], unseen),
+        ]
+        assert [(owner.uuid, owner.name) for owner in shared.owners] == [
+            (ANNA["uuid"], "Anna Tester")
+        ]
+
+    def test_neither_mine_nor_parts_of_what_is_shared(self, cluster, server):
+        mine, theirs = self.group(1, ME), self.group(2, ANNA["uuid"])
+        groups = [mine, self.group(3, mine["uuid"]), theirs, self.group(4, theirs["uuid"])]
+        shared = self.shared(cluster, server, groups)
+        assert [item.uuid for item, _ in shared.projects] == [theirs["uuid"]]
+        assert shared.owners == []
+
+    @pytest.mark.parametrize(
+        ("names", "shown"),
+        [
+            ({"first_name": "Anna", "last_name": ""}, "Anna"),
+            ({"first_name": None, "last_name": "Tester"}, "Tester"),
+            (
+                {"first_name": "", "last_name": None, "email": "anna@example.com"},
+                "anna@example.com",
+            ),
+        ],
+    )
+    def test_owner_is_shown_by_what_is_known(self, cluster, server, names, shown):
+        groups = [self.group(1, ANNA["uuid"])]
+        found = self.shared(cluster, server, groups, [ANNA | names])
+        assert [owner.name for owner in found.owners] == [shown]
+
+
+class TestFilters:
+    """`--filters` narrows listings down, and lookups of names with them."""
+
+    FILTERS = (["name", "like", "A%"], ["collections.file_count", ">", 3], "(a < b)")
+
+    @pytest.fixture
+    def cluster(self, server):
+        cluster = connect(server.host, filters=self.FILTERS)
+        server.requests.clear()
+        return cluster
+
+    def test_listings_take_all_as_they_are(self, cluster, server):
+        server.answers["groups/contents"] = Answer({"items": []})
+        assert list(cluster.contents(OWNER)) == []
+        for request in server.requests:
+            assert request.parameters["filters"][:3] == list(self.FILTERS)
+
+    def test_lookups_take_those_of_their_table(self, cluster, server):
         server.answers["groups"] = server.answers["collections"] = Answer({"items": []})
-        server.answers[kind] = Answer(
-            {"items": [record | {"name": "a/b"}, record | {"name": "a_b"}]}
-        )
-        assert cluster.find(OWNER, ["a_b", "a/b"]).name == "a_b"
+        for projects in (True, False):
+            cluster.find(OWNER, ["name", "=", "x"], projects=projects)
+        groups, collections = (r.parameters["filters"] for r in server.requests)
+        assert groups[-2:] == [["name", "like", "A%"], "(a < b)"]
+        assert collections[-3:] == [["name", "like", "A%"], ["file_count", ">", 3], "(a < b)"]
 
-    def test_what_was_not_asked_for_is_not_found(self, cluster, server):
-        server.answers["groups"] = server.answers["collections"] = Answer(
-            {"items": [GROUP | COLLECTION | {"name": "A_B"}]}
-        )
-        assert cluster.find(OWNER, ["a_b"]) is None
+    def test_what_is_asked_for_by_its_uuid_is_not_filtered(self, cluster, server):
+        server.answers[f"groups/{GROUP['uuid']}"] = Answer(GROUP)
+        cluster.project(GROUP["uuid"])
+        assert "filters" not in server.requests[0].parameters
 
 
 class TestFailures:
@@ -383,7 +479,7 @@ class TestFailures:
         assert isinstance(failure(cluster.user_uuid), RecordError)
 
     def test_silence(self, server, monkeypatch):
-        monkeypatch.setattr(api, "REQUEST_TIME_LIMIT_S", 0.2)
+        monkeypatch.setattr(connection, "REQUEST_TIME_LIMIT_S", 0.2)
         cluster = connect(server.host)
         enough = threading.Event()
 
@@ -460,4 +556,6 @@ class TestRecords:
     @pytest.mark.parametrize("body", [{}, {"items": None}, {"items": {}}, {"items": ["x", 5]}])
     def test_list_that_is_none(self, cluster, server, body):
         server.answers["groups"] = Answer(body)
-        assert isinstance(failure(lambda: cluster.find(OWNER, ["a"])), RecordError)
+        assert isinstance(
+            failure(lambda: cluster.find(OWNER, ["name", "=", "a"], projects=True)), RecordError
+        )

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arvados_fuse.fusedir.names import NAME_MAX, NameRules
+from tests.support.fakes import fits
 
 ANY_NAME = st.text(st.characters(), max_size=300)  # lone surrogates too: JSON can hold them
 SUBSTITUTES = st.sampled_from([None, "", "/", "_", "%2F", "[slash]"])
@@ -70,26 +71,29 @@ class TestPresentation:
 
 
 class TestLookup:
-    def test_the_name_itself_is_the_likeliest(self):
-        assert NameRules("_").candidates("a_b") == ["a_b", "a/b"]
-        assert NameRules("%2F").candidates("a%2Fb%2Fc") == ["a%2Fb%2Fc", "a/b/c"]
-
     @pytest.mark.parametrize("slash", [None, "", "/"])
-    def test_without_a_substitute_there_is_no_other(self, slash):
-        assert NameRules(slash).candidates("a_b") == ["a_b"]
+    def test_without_a_substitute_the_name_is_what_is_shown(self, slash):
+        assert NameRules(slash).query("a_b") == ["name", "=", "a_b"]
 
-    def test_a_name_without_the_substitute_has_no_other(self):
-        assert NameRules("_").candidates("ab") == ["ab"]
+    def test_a_name_without_the_substitute_is_what_is_shown(self):
+        assert NameRules("_").query("ab") == ["name", "=", "ab"]
+
+    def test_where_the_substitute_stands_may_be_anything(self):
+        assert NameRules("_").query("a_b_c") == ["name", "like", "a%b%c"]
+        assert NameRules("%2F").query("a%2Fb") == ["name", "like", "a%b"]
+
+    def test_nothing_else_is_a_wildcard(self):
+        assert NameRules("-").query(r"a-b%c_d\e") == ["name", "like", r"a%b\%c\_d\\e"]
 
     def test_bytes_that_are_no_utf_8_can_be_no_name_of_the_cluster(self):
-        assert NameRules("_").candidates(b"a\xff".decode("utf-8", "surrogateescape")) == []
+        assert NameRules("_").query(b"a\xff".decode("utf-8", "surrogateescape")) is None
 
     @given(
         name=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60),
         slash=st.sampled_from(["_", "%2F"]),
     )
-    def test_a_name_with_slashes_is_found_by_what_is_shown(self, name, slash):
-        """Unless it has the substitute too, or something else that is replaced."""
-        if slash not in name and "\0" not in name and name not in (".", ".."):
+    def test_any_name_with_slashes_is_found_by_what_is_shown(self, name, slash):
+        """Unless it has something else that is replaced."""
+        if "\0" not in name and name not in (".", ".."):
             rules = NameRules(slash)
-            assert name in rules.candidates(rules.present(name))
+            assert fits(name, rules.query(rules.present(name)))

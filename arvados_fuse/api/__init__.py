@@ -1,0 +1,15 @@
+"""Every call to the cluster's REST API, through the official client library.
+
+`cluster` holds the calls; `connection` sends them; `records` turns records into small typed
+values and `translation` every way a request can fail into `errors`. Records come from the net and
+are checked here, so that the rest of the package can rely on their shape. All methods of
+`ArvadosCluster` may block and may be called from any thread; none may be called with the file
+system's lock held.
+
+Source of the calls and fields: Arvados documentation, "API Reference".
+"""
+
+from arvados_fuse.api.cluster import ArvadosCluster, Cluster
+from arvados_fuse.api.records import CollectionContent, Item, Record, Shared
+
+__all__ = ["ArvadosCluster", "Cluster", "CollectionContent", "Item", "Record", "Shared"]

@@ -1,0 +1,168 @@
+"""How requests to the REST API are sent: client objects, retries, and what failures become."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import urllib.parse
+from typing import TYPE_CHECKING, Any
+
+import arvados.api
+import arvados.util
+
+from arvados_fuse.api.records import text
+from arvados_fuse.api.translation import not_an_api_server, translated
+from arvados_fuse.errors import ClusterUnreachable, FileSystemError, RecordError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from arvados_fuse.api.records import Record
+    from arvados_fuse.metrics import Metrics
+
+__all__ = ["PAGE_SIZE", "Connection", "items_of"]
+
+PAGE_SIZE = 1000
+"""Records in one list request; the server's own maximum (`API.MaxItemsPerResponse`)."""
+
+CONNECT_TIME_LIMIT_S = 20.0
+"""How long the API host may take to accept the first connection."""
+
+REQUEST_TIME_LIMIT_S = 300
+"""Longest silence of the API server in one request, as in the official client."""
+
+
+class Connection:
+    """Requests to one host with one token, from any thread.
+
+    Client objects of the library cannot be shared by threads, and each costs some megabytes, so
+    idle ones are kept and taken out for one request at a time.
+
+    Every method raises NoSuchEntry for what is not there or cannot be seen, AccessRefused for a
+    token that is not accepted, TimedOut, ClusterUnreachable, ClusterError, or RecordError.
+    """
+
+    def __init__(
+        self, host: str, token: str, *, insecure: bool, retries: int, metrics: Metrics
+    ) -> None:
+        """Find out whether `host` (name[:port]) can be reached at all."""
+        self._host = host
+        self._token = token
+        self._insecure = insecure
+        self._retries = retries
+        self._metrics = metrics
+        self._idle: list[Any] = []
+        _check_reachable(host, insecure)
+
+    def discovery(self) -> Record:
+        """Return the discovery document, which says what the cluster can do."""
+        document = self.call(lambda client: client._rootDesc)  # no public name for it
+        assert isinstance(document, dict), "the library has looked into it"
+        return document
+
+    def list(self, request: Callable[[Any], Any]) -> list[Record]:
+        """Send a list request, and return the records."""
+        return items_of(self.send(request))
+
+    def pages(
+        self,
+        method: Callable[[Any], Any],
+        filters: Sequence[Any],
+        *,
+        key: str = "uuid",
+        **query: Any,
+    ) -> Iterator[Record]:
+        """Yield the answers to a list request of many pages, each with at least one record.
+
+        method: takes a client object and returns the list method that `query` is passed to
+        Pages by `key`, a field of text that is unique, so that changes meanwhile skip nothing.
+        """
+        query |= {"order": [f"{key} asc"], "limit": PAGE_SIZE, "count": "none"}
+        last = ""
+        while True:
+            query["filters"] = [*filters, [key, ">", last]]
+            answer = self.send(lambda client: method(client)(**query))
+            items = items_of(answer)
+            if not items:
+                return
+            yield answer
+            before, last = last, text(items[-1], key)
+            if last <= before:
+                raise RecordError("The cluster sends the pages of a list out of order.")
+
+    def records(
+        self, method: Callable[[Any], Any], filters: Sequence[Any], **query: Any
+    ) -> Iterator[Record]:
+        """Yield the records of a list request of many pages, as `pages`."""
+        for answer in self.pages(method, filters, **query):
+            yield from items_of(answer)
+
+    def send(self, request: Callable[[Any], Any]) -> Record:
+        """Send the request that `request` makes with a client object, and return the answer."""
+        self._metrics.api_calls += 1
+        answer = self.call(lambda client: request(client).execute(num_retries=self._retries))
+        if not isinstance(answer, dict):
+            raise RecordError("The cluster answered with something that is not a record.")
+        return answer
+
+    def call(self, action: Callable[[Any], Any]) -> Any:
+        """Do `action` with a client object that nobody else uses meanwhile."""
+        try:
+            client = self._idle.pop() if self._idle else self._new_client()
+            answer = action(client)
+        except FileSystemError:
+            raise
+        except Exception as error:
+            raise translated(error, self._host, self._token) from error
+        self._idle.append(client)
+        return answer
+
+    def _new_client(self) -> Any:
+        try:
+            return arvados.api.api_client(
+                "v1",
+                f"https://{self._host}/discovery/v1/apis/{{api}}/{{apiVersion}}/rest",
+                self._token,
+                insecure=self._insecure,
+                num_retries=self._retries,
+                timeout=REQUEST_TIME_LIMIT_S,
+            )
+        except (AttributeError, TypeError) as error:
+            # The library looks into the discovery document without checking its shape.
+            raise not_an_api_server(self._host, error) from error
+
+
+def items_of(answer: Record) -> list[Record]:
+    """Return the records in the answer to a list request. Raises RecordError."""
+    items = answer.get("items")
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise RecordError("The cluster answered a list request without a list of records.")
+    return items
+
+
+def _check_reachable(host: str, insecure: bool) -> None:
+    """Fail at once where the client library would try for minutes."""
+    try:
+        parts = urllib.parse.urlsplit(f"//{host}")
+        name, port = parts.hostname, parts.port or 443
+    except ValueError:
+        name = None
+    if not name:
+        raise ClusterUnreachable(
+            f"ARVADOS_API_HOST is {host!r}, which is not a host name or HOST:PORT."
+        )
+    trust = ssl.create_default_context(cafile=arvados.util.ca_certs_path())
+    if insecure:
+        trust.check_hostname = False
+        trust.verify_mode = ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection((name, port), timeout=CONNECT_TIME_LIMIT_S) as tcp,
+            trust.wrap_socket(tcp, server_hostname=name),
+        ):
+            pass
+    except ssl.SSLError as error:
+        raise translated(error, host, "") from None
+    except (OSError, UnicodeError) as error:  # a name that DNS cannot express is a UnicodeError
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ClusterUnreachable(f"Cannot reach the Arvados API host {host}: {reason}.") from None

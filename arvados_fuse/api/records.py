@@ -1,0 +1,160 @@
+"""Records of the cluster as small typed values. They come from the net, so each field is checked.
+
+Source of the fields: Arvados documentation, "API Reference".
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any, NamedTuple
+
+import ciso8601
+
+from arvados_fuse.errors import RecordError
+
+__all__ = [
+    "COLLECTION_FIELDS",
+    "GROUP_FIELDS",
+    "CollectionContent",
+    "Item",
+    "Record",
+    "Shared",
+    "collection_item",
+    "group_item",
+    "has_method",
+    "owner_item",
+    "signature_ttl_s",
+    "text",
+    "whole_number",
+]
+
+COLLECTION_FIELDS = ["uuid", "name", "modified_at", "portable_data_hash"]
+GROUP_FIELDS = ["uuid", "name", "modified_at", "group_class"]
+"""What an `Item` is made of: all that requests for many records ask for."""
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+
+Record = dict[str, Any]
+"""A record as the cluster sent it."""
+
+
+class Item(NamedTuple):
+    """A collection or project, as its directory entry needs it.
+
+    modified_ns: nanoseconds since 1970; 0 where the record has no time
+    portable_data_hash: of a collection; "" for a project
+    is_project: also for a filter group, and for a user: their home project
+    is_filter: whether it is a filter group, which shows what its filters find and owns nothing
+    """
+
+    uuid: str
+    name: str
+    modified_ns: int
+    portable_data_hash: str
+    is_project: bool
+    is_filter: bool = False
+
+
+class CollectionContent(NamedTuple):
+    """A collection with its manifest, whose locators are signed for our token."""
+
+    item: Item
+    manifest_text: str
+
+
+class Shared(NamedTuple):
+    """What others share with the user.
+
+    projects: each project or filter group, and the uuid of its owner
+    owners: those owners that the user can see
+    """
+
+    projects: list[tuple[Item, str]]
+    owners: list[Item]
+
+
+def text(record: Record, field: str) -> str:
+    """Return a field that has to be text. Raises RecordError."""
+    value = record.get(field)
+    if not isinstance(value, str):
+        uuid = record.get("uuid", "without uuid")
+        raise RecordError(f"The record {uuid!r} has no text in its field {field!r}.")
+    return value
+
+
+def _name(record: Record) -> str:
+    """Return the record's name; "" if it has none, as groups and collections may."""
+    return "" if record.get("name") is None else text(record, "name")
+
+
+def _time_ns(record: Record, field: str) -> int:
+    value = record.get(field)
+    if not value:
+        return 0
+    try:
+        moment: datetime.datetime = ciso8601.parse_datetime(value)
+    except (TypeError, ValueError):
+        raise RecordError(f"The record {record.get('uuid')!r} has a bad time: {value!r}.") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.timezone.utc)
+    return (moment - _EPOCH) // datetime.timedelta(microseconds=1) * 1000
+
+
+def signature_ttl_s(discovery: Record) -> float:
+    """Return for how long block signatures are valid; two weeks if the cluster does not say."""
+    value = discovery.get("blobSignatureTtl") or 1209600
+    if not isinstance(value, int | float):
+        raise RecordError(f"The cluster's blobSignatureTtl is {value!r}, not a number of seconds.")
+    return float(value)
+
+
+def has_method(discovery: Record, resource: str, method: str) -> bool:
+    """Whether the cluster has a method. (Arvados documentation, discovery document.)"""
+    try:
+        return method in discovery["resources"][resource]["methods"]
+    except (KeyError, TypeError):
+        return False
+
+
+def collection_item(record: Record) -> Item:
+    """Return what a directory needs of a collection's record. Raises RecordError."""
+    return Item(
+        uuid=text(record, "uuid"),
+        name=_name(record),
+        modified_ns=_time_ns(record, "modified_at"),
+        portable_data_hash=text(record, "portable_data_hash"),
+        is_project=False,
+    )
+
+
+def group_item(record: Record) -> Item:
+    """Return what a directory needs of a group's record. Raises RecordError."""
+    return Item(
+        uuid=text(record, "uuid"),
+        name=_name(record),
+        modified_ns=_time_ns(record, "modified_at"),
+        portable_data_hash="",
+        is_project=True,
+        is_filter=record.get("group_class") == "filter",
+    )
+
+
+def owner_item(record: Record) -> Item:
+    """Return what a directory needs of the record of a group or a user. Raises RecordError.
+
+    A user is shown by first and last name.
+    """
+    item = group_item(record)
+    if item.name:
+        return item
+    parts = (record.get("first_name"), record.get("last_name"))
+    shown = " ".join(part for part in parts if isinstance(part, str) and part)
+    return item._replace(name=shown or text(record, "email"))
+
+
+def whole_number(record: Record, field: str) -> int:
+    """Return a field that has to be a whole number. Raises RecordError."""
+    value = record.get(field)
+    if not isinstance(value, int):
+        raise RecordError(f"The record {record.get('uuid')!r} has no number in {field!r}.")
+    return value
