@@ -29,6 +29,9 @@ class KernelNotifier(Protocol):
     def invalidate_inode(self, inode: int) -> None:
         """Drop the cached pages and attributes of inode number `inode`."""
 
+    def invalidate_attributes(self, inode: int) -> None:
+        """Drop the cached attributes of inode number `inode`, and keep its pages."""
+
     def invalidate_entry(self, parent_inode: int, name: str) -> None:
         """Drop the cached directory entry `name` of directory `parent_inode`."""
 
@@ -85,6 +88,11 @@ class FreshBase:
     def invalidate(self) -> None:
         """Distrust the content: the next use asks the cluster again."""
         self.valid_until = 0.0
+
+    @property
+    def watches(self) -> tuple[str, ...]:
+        """Keys of the events that concern the object (`events.Event.keys`); always the same."""
+        return ()
 
     def lifetime(self, now: float) -> float:
         """For how many seconds after `now` the kernel may keep what it is told."""

@@ -98,8 +98,8 @@ class CollectionParent(Parent, Protocol):
     def mtime_ns(self) -> int:
         """Time of the collection's last change, nanoseconds since 1970."""
 
-    def content_lifetime(self, now: float) -> float:
-        """For how many seconds after `now` the entries may be trusted."""
+    def file_lifetime(self, now: float) -> float:
+        """For how many seconds after `now` the kernel may keep a file's entry and attributes."""
 
     def invalidate(self) -> None:
         """Distrust the collection: the next use asks for it again, signatures included."""
@@ -160,8 +160,8 @@ class CollectionFile(File):
         self._directory.invalidate()
 
     def lifetime(self, now: float) -> float:
-        """As long as the collection's content."""
-        return self._directory.content_lifetime(now)
+        """As long as the directory says."""
+        return self._directory.file_lifetime(now)
 
     def refresh(self) -> None:
         """Get new block signatures if the collection is distrusted. May give the lock up."""

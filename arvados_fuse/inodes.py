@@ -6,6 +6,7 @@ Both are guarded by the file system's lock; neither does anything that can block
 """
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Protocol
 
 from arvados_fuse.errors import Stale
@@ -120,13 +121,15 @@ class Inodes:
     """The inode table: number -> object.
 
     Numbers are never used twice in the life of a mount. A directory may reserve a range of
-    numbers for its entries and hand them out in listings without making the objects.
+    numbers for its entries and hand them out in listings without making the objects. Objects are
+    also found by what they watch: the keys of the events that concern them.
     """
 
     def __init__(self, cache: InodeCache) -> None:
         """Make an empty table whose directories are accounted for in `cache`."""
         self.cache = cache
         self._objects: dict[int, FreshBase] = {}
+        self._watchers: dict[str, list[FreshBase]] = {}
         self._next = ROOT_INODE
 
     def __len__(self) -> int:
@@ -143,6 +146,8 @@ class Inodes:
         """Enter `thing` under `number` (reserved before), or under a new number."""
         thing.inode = self.reserve(1) if number is None else number
         self._objects[thing.inode] = thing
+        for key in thing.watches:
+            self._watchers.setdefault(key, []).append(thing)
         if thing.parent is not None:
             thing.parent.live += 1
         if thing.transient:
@@ -151,6 +156,15 @@ class Inodes:
     def find(self, number: int) -> FreshBase | None:
         """Return the object of `number`, or None if there is none now."""
         return self._objects.get(number)
+
+    def watchers(self, keys: Iterable[str]) -> list[FreshBase]:
+        """Return the objects that watch one of `keys` or several, each once."""
+        found = {thing.inode: thing for key in keys for thing in self._watchers.get(key, ())}
+        return list(found.values())
+
+    def transient(self) -> list[int]:
+        """Return the numbers of all objects that are dropped once nobody refers to them."""
+        return [number for number, thing in self._objects.items() if thing.transient]
 
     def get(self, number: int) -> FreshBase:
         """Return the object of `number`. Raises Stale if there is none."""
@@ -181,6 +195,11 @@ class Inodes:
     def remove(self, thing: FreshBase) -> None:
         """Take `thing` out of the table."""
         del self._objects[thing.inode]
+        for key in thing.watches:
+            watchers = self._watchers[key]
+            watchers.remove(thing)
+            if not watchers:
+                del self._watchers[key]
         if thing.parent is not None:
             thing.parent.live -= 1
         if thing.transient:

@@ -38,6 +38,10 @@ class Kernel:
         """Drop the cached pages and attributes of inode number `inode`."""
         self._requests.put(lambda: llfuse.invalidate_inode(inode))
 
+    def invalidate_attributes(self, inode: int) -> None:
+        """Drop the cached attributes of inode number `inode`, and keep its pages."""
+        self._requests.put(lambda: llfuse.invalidate_inode(inode, attr_only=True))
+
     def invalidate_entry(self, parent_inode: int, name: str) -> None:
         """Drop the cached directory entry `name` of directory `parent_inode`."""
         encoded = name.encode(self._encoding, "surrogateescape")

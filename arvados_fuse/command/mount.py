@@ -21,6 +21,7 @@ from arvados_fuse.command.layout import plant_root
 from arvados_fuse.command.problem import CommandError
 from arvados_fuse.errors import FileSystemError
 from arvados_fuse.fresh import SingleFlight
+from arvados_fuse.fusedir.changes import REFRESH_THREADS, Refresher
 from arvados_fuse.fusedir.directory import Surroundings
 from arvados_fuse.fusedir.names import NameRules
 from arvados_fuse.inodes import InodeCache, Inodes
@@ -28,9 +29,11 @@ from arvados_fuse.keep.cache import DEFAULT_RAM_CACHE_SIZE, BlockCache
 from arvados_fuse.keep.client import KeepClient
 from arvados_fuse.keep.disk import default_disk_cache_size, disk_cache_slots
 from arvados_fuse.keep.services import ServiceList
+from arvados_fuse.keep.workers import Workers
 from arvados_fuse.kernel import Kernel
 from arvados_fuse.metrics import Metrics
 from arvados_fuse.operations import Operations
+from arvados_fuse.trust import Trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,8 +103,8 @@ def _file_system(
         flights=SingleFlight(llfuse.lock_released, REQUEST_TIME_LIMIT_S),
         kernel=kernel,
         names=NameRules(cluster.slash_substitution),
-        clock=time.monotonic,
-        refresh_time_s=settings.refresh_time_s,
+        trust=Trust(settings.refresh_time_s),
+        background=Refresher(inodes, llfuse.lock, Workers(REFRESH_THREADS, "refresh")),
         started_ns=time.time_ns(),
     )
     with llfuse.lock:
@@ -117,7 +120,7 @@ def _file_system(
         blocks=blocks,
         kernel=kernel,
         unlocked=llfuse.lock_released,
-        clock=time.monotonic,
+        clock=around.clock,
         metrics=metrics,
         encoding=settings.encoding,
     )

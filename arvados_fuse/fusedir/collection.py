@@ -8,11 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from arvados_fuse.collection.tree import Tree
+from arvados_fuse.fresh import FOREVER
 from arvados_fuse.fusedir.directory import Directory, Surroundings
 from arvados_fuse.fusedir.tree import TreeBacked
 
 if TYPE_CHECKING:
     from arvados_fuse.api import Item
+    from arvados_fuse.events import Event
 
 __all__ = ["CollectionDirectory"]
 
@@ -38,9 +40,10 @@ class CollectionDirectory(TreeBacked):
     ident: uuid or portable data hash
     _portable_data_hash: of the content that is loaded; "" while none is
     _tree_bytes: memory that the loaded tree takes without parsed files, of all its directories
-    _signed_until: clock time up to which the block signatures in the manifest are used. Half of
-        their lifetime (Arvados documentation, discovery document: `blobSignatureTtl`), so that a
-        file opened just before has the other half to be read.
+    _signed_until: time up to which the block signatures in the manifest are used, by a clock that
+        always runs (`Trust.clock`). Half of their lifetime (Arvados documentation, discovery
+        document: `blobSignatureTtl`), so that a file opened just before has the other half to be
+        read.
     """
 
     __slots__ = (
@@ -82,11 +85,26 @@ class CollectionDirectory(TreeBacked):
     @property
     def stale(self) -> bool:
         """Whether the cluster has to be asked before the content is used."""
-        return self.around.clock() >= self._content_until
+        return self.around.clock() >= self._content_until or self._signed_for_s <= 0
+
+    @property
+    def _signed_for_s(self) -> float:
+        """For how many seconds from now the block signatures are used."""
+        return self._signed_until - self.around.trust.clock()
+
+    @property
+    def watches(self) -> tuple[str, ...]:
+        """The collection's own events, if it can change."""
+        return () if self.immutable else (self.ident,)
 
     def content_lifetime(self, now: float) -> float:
         """For how many seconds after `now` the entries may be trusted."""
-        return max(0.0, self._content_until - now)
+        return max(0.0, min(self._content_until - now, self._signed_for_s))
+
+    def file_lifetime(self, now: float) -> float:
+        """For how many seconds after `now` the kernel may keep a file's entry and attributes."""
+        promised_s = self.around.trust.promise(self.content_lifetime(now))
+        return max(0.0, min(promised_s, self._signed_for_s))
 
     def footprint(self) -> int:
         """Bytes of memory that the loaded content takes, the tree's directories included."""
@@ -97,12 +115,28 @@ class CollectionDirectory(TreeBacked):
         super().invalidate()
         self._content_until = self._signed_until = 0.0
 
+    def changed(self, event: Event) -> bool:
+        """Distrust record and content, unless the event tells what we know already."""
+        if event.is_gone:
+            self.valid_until = self._content_until = 0.0
+            self.retract()
+            if self.parent is not None:
+                self.around.kernel.invalidate_entry(self.parent.inode, self.name)
+            return False
+        assert event.after is not None, "it would be gone"
+        known = event.after.portable_data_hash == self._portable_data_hash
+        if known and event.at_ns <= self._modified_ns:
+            return False  # as after a change of our own
+        self.valid_until = self._content_until = 0.0
+        self.around.kernel.invalidate_attributes(self.inode)
+        return self.live > 0
+
     def fetch(self) -> _Fetched:
         """Ask for the record, and for the content only if it is not the one that we have.
 
         Raises NoSuchEntry if the collection cannot be seen, ManifestError if it makes no sense.
         """
-        if self._portable_data_hash and self.around.clock() < self._signed_until:
+        if self._portable_data_hash and self._signed_for_s > 0:
             item = self.around.cluster.collection_state(self.ident)
             if item.portable_data_hash == self._portable_data_hash:
                 return _Fetched(item, None, 0)
@@ -112,24 +146,29 @@ class CollectionDirectory(TreeBacked):
 
     def landed(self, fetched: _Fetched) -> None:
         """Take over the record, and the tree if there is a new one."""
-        now = self.around.clock()
         if fetched.tree is not None:
-            self._signed_until = now + self.around.cluster.signature_ttl_s / 2
+            signed_for_s = self.around.cluster.signature_ttl_s / 2
+            self._signed_until = self.around.trust.clock() + signed_for_s
             self._portable_data_hash = fetched.item.portable_data_hash
             self._tree_bytes = fetched.tree_bytes
             self.move_to(fetched.tree.root)
         # Asking again by hash could only bring new signatures.
-        trusted_until = self._signed_until if self.immutable else now + self.around.refresh_time_s
-        self.confirm(fetched.item, trusted_until)
+        trusted_s = FOREVER if self.immutable else self.around.refresh_time_s
+        self.confirm(fetched.item, self.around.clock() + trusted_s)
 
     def confirm(self, item: Item, valid_until: float) -> None:
         """Note that the record was seen to be `item`, which holds until `valid_until`."""
-        self._modified_ns = item.modified_ns or self.around.started_ns
+        modified_ns = item.modified_ns or self.around.started_ns
+        if modified_ns != self._modified_ns:
+            self._modified_ns = modified_ns
+            self.forget_attributes()
         self.valid_until = valid_until
         if item.portable_data_hash == self._portable_data_hash:
-            self._content_until = min(valid_until, self._signed_until)
+            self._content_until = valid_until
         else:
             self._content_until = 0.0
+            if self.live > 0:
+                self.around.background.refresh(self)
 
     def shrink(self) -> None:
         """Forget the parsed files, or the whole content if no object depends on it."""

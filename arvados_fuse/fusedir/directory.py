@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from arvados_fuse.errors import NoSuchEntry
 from arvados_fuse.fresh import FreshBase
@@ -14,17 +14,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from arvados_fuse.api import Cluster
+    from arvados_fuse.events import Event
     from arvados_fuse.fresh import KernelNotifier, SingleFlight
     from arvados_fuse.fusedir.listing import Listing
     from arvados_fuse.fusedir.names import NameRules
     from arvados_fuse.inodes import Inodes
+    from arvados_fuse.trust import Trust
 
-__all__ = ["DIRECTORY_FOOTPRINT", "Directory", "Surroundings"]
+__all__ = ["DIRECTORY_FOOTPRINT", "Background", "Directory", "Surroundings"]
 
 DIRECTORY_FOOTPRINT = 700
 """Bytes that a directory object costs by itself, with its entry in the inode table."""
 
 T = TypeVar("T")
+
+
+class Background(Protocol):
+    """Who refreshes directories when no request needs that."""
+
+    def refresh(self, directory: Directory) -> None:
+        """Have `directory` refreshed soon, by another thread. Called with the lock held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +45,8 @@ class Surroundings:
     flights: slow work, once for all who wait for it
     kernel: tells the kernel to forget
     names: how names of the cluster are shown
-    clock: seconds that never go back (time.monotonic)
-    refresh_time_s: for how long what the cluster said is trusted
+    trust: until when what the cluster said may be trusted
+    background: has a directory refreshed without a request that waits for it
     started_ns: when the mount was made, nanoseconds since 1970; the time of what has none
     """
 
@@ -46,9 +55,19 @@ class Surroundings:
     flights: SingleFlight
     kernel: KernelNotifier
     names: NameRules
-    clock: Callable[[], float]
-    refresh_time_s: float
+    trust: Trust
+    background: Background
     started_ns: int
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """The clock by which content grows old; it does not run while we are told of changes."""
+        return self.trust.now
+
+    @property
+    def refresh_time_s(self) -> float:
+        """For how long on that clock what the cluster said is trusted."""
+        return self.trust.refresh_time_s
 
 
 class Directory(FreshBase):
@@ -117,6 +136,18 @@ class Directory(FreshBase):
         """For how many seconds after `now` the kernel may trust that a name is not there."""
         return self.lifetime(now)
 
+    def changed(self, event: Event) -> bool:
+        """Take notice of an event that has one of the keys that the directory `watches`.
+
+        Distrusts what the event may have changed, and has the kernel forget it. Returns whether the
+        kernel may hold more, that only the next refresh can find, so that it should be soon.
+        """
+        self.invalidate()
+        return False
+
+    def retract(self) -> None:
+        """Have the kernel forget what it was told to keep until further notice."""
+
     # -- what all directories do ------------------------------------------------------------
 
     @property
@@ -153,10 +184,30 @@ class Directory(FreshBase):
         if self.stale:
             self.once("refresh", self.fetch, self.landed)
 
-    def once(self, what: str, work: Callable[[], T], landed: Callable[[T], None]) -> None:
-        """Do slow `work` without the lock, once for all who need it; see SingleFlight.run."""
+    def once(
+        self,
+        what: str,
+        work: Callable[[], T],
+        landed: Callable[[T], None],
+        concerns: Directory | None = None,
+    ) -> None:
+        """Do slow `work` without the lock, once for all who need it; see SingleFlight.run.
+
+        While `landed` takes the answer over, the clock shows when it was asked for: that, and not
+        the present, is what the answer is as old as. An answer that an event has overtaken counts
+        as too old at once; the events are those of this directory, and of the one that the answer
+        `concerns` if that is another.
+        """
+        trust = self.around.trust
+        question = trust.ask()
+        keys = self.watches if concerns is None else (*self.watches, *concerns.watches)
+
+        def take_over(answer: T) -> None:
+            with trust.taking_over(question, keys):
+                landed(answer)
+
         with self.in_use():
-            self.around.flights.run((self, what), work, landed)
+            self.around.flights.run((self, what), work, take_over)
 
     def plant(self) -> None:
         """Become the root of the mount: the first object in the inode table."""

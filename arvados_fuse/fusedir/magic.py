@@ -100,7 +100,7 @@ class MagicDirectory(FixedDirectory):
             self.adopt(name, directory)
             directory.landed(fetched)
 
-        self.once(f"look up {name}", directory.fetch, landed)
+        self.once(f"look up {name}", directory.fetch, landed, concerns=directory)
 
     def _directory_for(self, name: str) -> Directory:
         if is_collection_id(name):

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import sys
 from array import array
+from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from arvados_fuse.errors import ManifestError
@@ -21,12 +23,15 @@ from arvados_fuse.fusedir.listing import Listing
 from arvados_fuse.fusefile import CollectionFile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from arvados_fuse.collection.tree import FileTable, TreeDirectory
     from arvados_fuse.fresh import FreshBase
 
 __all__ = ["CollectionSubdirectory", "TopDirectory", "TreeBacked"]
+
+MOST_FORGOTTEN = 1000
+"""New names that the kernel is told about, of one directory and one version."""
 
 NAME_FOOTPRINT = 110
 """Bytes that the name and number of a subdirectory cost."""
@@ -41,6 +46,9 @@ class TopDirectory(Protocol):
 
     def content_lifetime(self, now: float) -> float:
         """For how many seconds after `now` the entries may be trusted."""
+
+    def file_lifetime(self, now: float) -> float:
+        """For how many seconds after `now` the kernel may keep a file's entry and attributes."""
 
     def refresh(self) -> None:
         """Ask the cluster if the collection is too old. May give the lock up."""
@@ -82,6 +90,10 @@ class TreeBacked(Directory):
     def content_lifetime(self, now: float) -> float:
         """For how many seconds after `now` the entries may be trusted."""
         return self.collection.content_lifetime(now)
+
+    def file_lifetime(self, now: float) -> float:
+        """For how many seconds after `now` the kernel may keep a file's entry and attributes."""
+        return self.collection.file_lifetime(now)
 
     def negative_lifetime(self, now: float) -> float:
         """As long as the entries."""
@@ -197,6 +209,35 @@ class TreeBacked(Directory):
     def _shown(self, names: Sequence[str]) -> Sequence[str]:
         return [self.around.names.present(n) for n in names] if self._odd else names
 
+    # -- what the kernel holds --------------------------------------------------------------
+
+    def retract(self) -> None:
+        """Have the kernel forget the files of this directory and those below."""
+        for file in self._live_files():
+            self.around.kernel.invalidate_entry(self.inode, file.name)
+        for child in self.children.values():
+            if isinstance(child, TreeBacked):
+                child.retract()
+
+    def forget_attributes(self) -> None:
+        """Have the kernel ask again for the attributes of this directory and all below."""
+        if self.inode:
+            self.around.kernel.invalidate_attributes(self.inode)
+        for file in self._live_files():
+            self.around.kernel.invalidate_attributes(file.inode)
+        for child in self.children.values():
+            if isinstance(child, TreeBacked):
+                child.forget_attributes()
+
+    def _live_files(self) -> Iterator[CollectionFile]:
+        """Yield the files that are in the inode table, in the version shown now."""
+        if self.live <= len(self.children):
+            return
+        for number in self._file_inodes or ():
+            file = self.around.inodes.find(number)
+            if isinstance(file, CollectionFile):
+                yield file
+
     # -- the next version -------------------------------------------------------------------
 
     def move_to(self, node: TreeDirectory) -> None:
@@ -213,10 +254,12 @@ class TreeBacked(Directory):
             if subnode is None:
                 # Whoever is inside it goes on seeing it as it was; no path leads there any more.
                 del self.children[name]
+                self._forget_entry(name)
             elif isinstance(child, TreeBacked):
                 child.move_to(subnode)
         known = self._subdirectory_inodes
         if known is not None:
+            self._forget_new(name for name in node.subdirectories if name not in known)
             reserve = self.around.inodes.reserve
             self._subdirectory_inodes = {
                 name: known[name] if name in known else reserve(1) for name in node.subdirectories
@@ -224,22 +267,35 @@ class TreeBacked(Directory):
             self._note_odd(list(node.subdirectories))
 
     def _carry_files(self, old: TreeDirectory | None, node: TreeDirectory) -> None:
-        known, self._file_inodes = self._file_inodes, None
+        known = self._file_inodes
         if old is None or known is None:
             return
-        try:
+        live = {file.inode: file for file in self._live_files()}
+        self._file_inodes = None
+        with suppress(ManifestError):  # of the new version; it shows when the files are asked for
             before, after = old.files(), node.files()
-        except ManifestError:
-            return  # the new version's error shows when its files are asked for
-        first = self.around.inodes.reserve(len(after))
-        numbers = array("Q", range(first, first + len(after)))
-        for mine, theirs in before.unchanged(after):
-            numbers[theirs] = known[mine]
-            file = self.around.inodes.find(known[mine])
-            if isinstance(file, CollectionFile):
-                file.node, file.index = node, theirs
-        self._file_inodes = numbers
-        self._note_odd(after.names)
+            first = self.around.inodes.reserve(len(after))
+            numbers = array("Q", range(first, first + len(after)))
+            for mine, theirs in before.unchanged(after):
+                numbers[theirs] = known[mine]
+                file = live.pop(known[mine], None)
+                if file is not None:
+                    file.node, file.index = node, theirs
+            self._file_inodes = numbers
+            self._note_odd(after.names)
+            changed = (name for name, n in zip(after.names, numbers, strict=True) if n >= first)
+            self._forget_new(name for name in changed if before.index(name) is None)
+        for file in live.values():  # gone, or with other content, which has another number
+            self.around.kernel.invalidate_entry(self.inode, file.name)
+
+    def _forget_new(self, names: Iterable[str]) -> None:
+        """Have the kernel forget that there was nothing of these names."""
+        # It remembers that for the refresh time at most; where there are many, that has to do.
+        for name in islice(names, MOST_FORGOTTEN):
+            self._forget_entry(name)
+
+    def _forget_entry(self, name: str) -> None:
+        self.around.kernel.invalidate_entry(self.inode, self.around.names.present(name))
 
 
 class CollectionSubdirectory(TreeBacked):

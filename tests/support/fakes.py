@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from arvados_fuse.api import CollectionContent, Item, Shared
 from arvados_fuse.errors import FileSystemError, NoSuchEntry
 from arvados_fuse.fresh import SingleFlight
+from arvados_fuse.fusedir.changes import Changes, Refresher
 from arvados_fuse.fusedir.directory import Surroundings
 from arvados_fuse.fusedir.names import NameRules
 from arvados_fuse.inodes import InodeCache, Inodes
+from arvados_fuse.trust import Trust
 
 HOME = "zzzzz-tpzed-000000000000001"
 MODIFIED_NS = 1_700_000_000_123_456_000
@@ -175,10 +178,14 @@ class FakeKernel:
 
     def __init__(self) -> None:
         self.inodes: list[int] = []
+        self.attributes: list[int] = []
         self.entries: list[tuple[int, str]] = []
 
     def invalidate_inode(self, inode: int) -> None:
         self.inodes.append(inode)
+
+    def invalidate_attributes(self, inode: int) -> None:
+        self.attributes.append(inode)
 
     def invalidate_entry(self, parent_inode: int, name: str) -> None:
         self.entries.append((parent_inode, name))
@@ -234,6 +241,24 @@ class FakeUnlocked:
         pass
 
 
+class FakeJobs:
+    """Jobs that are done when the test says so."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Callable[[], None]] = []
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def submit(self, job: Callable[[], None]) -> None:
+        self._waiting.append(job)
+
+    def run(self) -> None:
+        """Do all jobs, and those that they give."""
+        while self._waiting:
+            self._waiting.pop(0)()
+
+
 class FakeMount:
     """The surroundings of a file system without a mount."""
 
@@ -244,16 +269,24 @@ class FakeMount:
         self.blocks = FakeBlocks()
         self.inodes = Inodes(InodeCache(directory_cache))
         self.unlocked = FakeUnlocked()
+        self.trust = Trust(refresh_time_s, self.clock)
+        self.jobs = FakeJobs()
+        self.background = Refresher(self.inodes, nullcontext(), self.jobs)
         self.around = Surroundings(
             cluster=self.cluster,
             inodes=self.inodes,
             flights=SingleFlight(self.unlocked, time_limit_s=5.0),
             kernel=self.kernel,
             names=NameRules(self.cluster.slash_substitution),
-            clock=self.clock,
-            refresh_time_s=refresh_time_s,
+            trust=self.trust,
+            background=self.background,
             started_ns=MODIFIED_NS,
         )
+
+    @property
+    def changes(self) -> Changes:
+        """Who is told of events."""
+        return Changes(self.around, nullcontext())
 
     def while_unlocked(self, others: Callable[[], None]) -> None:
         """Let `others` happen when the lock is given up the next time."""

@@ -49,7 +49,7 @@ class Mount:
 
     def __init__(self, home: HomeDirectory) -> None:
         self.cluster = home.around.cluster
-        self.clock = home.around.clock
+        self.clock = home.around.trust.clock
         self.inodes = home.around.inodes
         self.kernel = home.around.kernel
         self.names = home.around.names

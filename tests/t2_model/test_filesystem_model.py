@@ -57,7 +57,7 @@ class FileSystem(RuleBasedStateMachine):
             blocks=self.mount.blocks,
             kernel=self.mount.kernel,
             unlocked=self.mount.unlocked,
-            clock=self.mount.clock,
+            clock=self.mount.trust.now,
             metrics=Metrics(),
         )
 

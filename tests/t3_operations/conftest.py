@@ -29,7 +29,7 @@ class Requests:
             blocks=mount.blocks,
             kernel=mount.kernel,
             unlocked=mount.unlocked,
-            clock=mount.clock,
+            clock=mount.trust.now,
             metrics=self.metrics,
         )
 
