@@ -396,7 +396,7 @@ class Draft:
     def __init__(self, base: Tree) -> None:
         self.base = base
         self.root = DraftDirectory(self, None, "", base.root)
-        self.stand_ins: dict[Entry, DraftFile | DraftDirectory] = {}
+        self.stand_ins: dict[DraftFile | DraftDirectory, DraftFile | DraftDirectory] = {}
 
     @property
     def is_dirty(self) -> bool:

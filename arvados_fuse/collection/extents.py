@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple, Protocol
 
 from arvados_fuse.collection.table import Segment
@@ -166,16 +167,15 @@ class ExtentMap:
     def place(self, chunk: ChunkLike, spots: Sequence[Spot]) -> bool:
         """Replace what is pending in ``chunk`` by what is stored; false if there is none of it.
 
-        ``spots`` are sorted by offset and cover whatever the map has of the chunk. Raises
-        ValueError, and changes nothing, if they do not.
+        ``spots`` are sorted by offset. What they do not cover stays pending.
         """
         if not any(_is_in(source, chunk) for page in self._pages for source in page.sources):
             return False
         placed = ExtentMap()
         for _start, size, source in self._walk():
             if isinstance(source, Pending) and source.chunk is chunk:
-                for part_size, stored in _parts(source.offset, size, spots):
-                    placed._append(part_size, stored)
+                for part_size, part in _parts(source, size, spots):
+                    placed._append(part_size, part)
             else:
                 placed._append(size, source)
         self._pages, self._firsts = placed._pages, placed._firsts
@@ -358,21 +358,22 @@ def _shifted(source: Source, offset: int) -> Source:
     return Pending(source.chunk, source.offset + offset)
 
 
-def _parts(offset: int, size: int, spots: Sequence[Spot]) -> Iterator[tuple[int, Stored]]:
-    """Size and place of the parts of a piece of a chunk, in order; raises ValueError."""
-    end = offset + size
-    number = bisect_right(spots, offset, key=_spot_offset) - 1
-    while offset < end:
-        spot_offset, spot_size, stored = spots[number] if 0 <= number < len(spots) else _NOWHERE
+def _parts(source: Pending, size: int, spots: Sequence[Spot]) -> Iterator[tuple[int, Source]]:
+    """Size and place of the parts of a piece of a chunk, in order."""
+    offset, end = source.offset, source.offset + size
+    number = max(0, bisect_right(spots, offset, key=_spot_offset) - 1)
+    for spot_offset, spot_size, stored in islice(spots, number, None):
+        if spot_offset >= end:
+            break
+        if offset < spot_offset:
+            yield spot_offset - offset, Pending(source.chunk, offset)
+            offset = spot_offset
         stop = min(end, spot_offset + spot_size)
-        if not spot_offset <= offset < stop:
-            raise ValueError(f"byte {offset} of the chunk is in no spot")
-        yield stop - offset, Stored(stored.locator, stored.offset + offset - spot_offset)
-        offset = stop
-        number += 1
-
-
-_NOWHERE = Spot(0, 0, Stored("", 0))
+        if offset < stop:
+            yield stop - offset, Stored(stored.locator, stored.offset + offset - spot_offset)
+            offset = stop
+    if offset < end:
+        yield end - offset, Pending(source.chunk, offset)
 
 
 def _spot_offset(spot: Spot) -> int:
