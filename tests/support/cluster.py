@@ -27,6 +27,7 @@ class RunningCluster:
     faults: whether `set_faults` and `request_counts` work
     env: what its users need in their environment
     dir: its directory
+    insecure: TLS settings that let a client talk to it
     """
 
     def __init__(self, directory: Path, *arguments: str, faults: bool = True) -> None:
@@ -35,9 +36,9 @@ class RunningCluster:
         self._arguments = (*arguments, *(["--faults"] if faults else []))
         self._process: subprocess.Popen[str] | None = None
         self._log = directory.with_name(directory.name + ".cluster.log")
-        self._insecure = ssl.create_default_context()
-        self._insecure.check_hostname = False
-        self._insecure.verify_mode = ssl.CERT_NONE
+        self.insecure = ssl.create_default_context()
+        self.insecure.check_hostname = False
+        self.insecure.verify_mode = ssl.CERT_NONE
 
     def __enter__(self) -> RunningCluster:
         self.start()
@@ -136,7 +137,7 @@ class RunningCluster:
             },
         )
         try:
-            with urllib.request.urlopen(request, context=self._insecure) as answer:
+            with urllib.request.urlopen(request, context=self.insecure) as answer:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             with error:
@@ -162,6 +163,10 @@ class RunningCluster:
         """Where its Keep service is, with a slash at the end."""
         services = self.request("GET", "/arvados/v1/keep_services/accessible")[1]["items"]
         return f"http://{services[0]['service_host']}:{services[0]['service_port']}/"
+
+    def websocket_url(self) -> str:
+        """Where its event stream is."""
+        return str(self.request("GET", "/discovery/v1/apis/arvados/v1/rest")[1]["websocketUrl"])
 
     def environment(self, home: Path) -> dict[str, str]:
         """The whole environment of a user of the cluster with this home."""
