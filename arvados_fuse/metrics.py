@@ -16,6 +16,8 @@ class Metrics:
 
     keep_get_calls: block reads sent to Keep services (requests, retries included)
     keep_get_bytes: bytes of block data received from Keep services
+    keep_put_calls: block writes sent to Keep services (requests, retries included)
+    keep_put_bytes: bytes of block data sent to Keep services (each copy, retries included)
     cache_hits: blocks asked for that were resident or already on their way
     cache_misses: blocks asked for that had to be fetched or read from the disk cache
     cache_disk_hits: of the misses, blocks that the disk cache had (and that passed their check)
@@ -29,6 +31,8 @@ class Metrics:
 
     keep_get_calls: int = 0
     keep_get_bytes: int = 0
+    keep_put_calls: int = 0
+    keep_put_bytes: int = 0
     cache_hits: int = 0
     cache_misses: int = 0
     cache_disk_hits: int = 0

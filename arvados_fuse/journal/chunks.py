@@ -128,7 +128,7 @@ class Chunk:
     def view(self) -> Iterator[memoryview]:
         """The bytes that it has now, mapped, until the end of the block. Raises JournalError.
 
-        No slice of the view may exist any more at the end.
+        Slices that outlive the block keep the mapping, and the room on the disk.
         """
         size = self.size
         if not size:
@@ -140,8 +140,14 @@ class Chunk:
             raise JournalError(
                 f"{self._file.path} in the journal cannot be read: {error}"
             ) from error
-        with mapping, memoryview(mapping) as view:
+        view = memoryview(mapping)
+        try:
             yield view
+        finally:
+            # Where a traceback holds on to a slice, the mapping ends with the traceback.
+            with contextlib.suppress(BufferError):
+                view.release()
+                mapping.close()
 
     def sync(self) -> None:
         """Force the bytes to the disk. Waits. Raises NoSpace or JournalError.

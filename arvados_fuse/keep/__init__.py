@@ -6,8 +6,9 @@ From the outside in:
 - ``block``: :class:`~arvados_fuse.keep.block.Block`, what a reader holds; ``arrival``: one block
   on its way, with its waiting readers and those who were given bytes before the checksum matched;
 - ``shelf``: the byte limit and the order of eviction; ``storage`` and ``disk``: memory and files;
-- ``client``: GET from the Keep services, its rounds and time limits; ``transfer``: one body into
-  memory; ``connections``: kept-alive HTTP; ``verdicts``: what a failed try means; ``services``:
+- ``client``: GET from and PUT to the Keep services, in rounds; ``transfer``: one body into memory;
+  ``writing``: copies and storage classes of one block that is being stored; ``exchange``: one
+  request; ``connections``: kept-alive HTTP; ``verdicts``: what a failed try means; ``services``:
   which services, in which order; ``locators``: the grammar of a block's name.
 
 No lock of this package is held during I/O or while code outside the package is called, so it may

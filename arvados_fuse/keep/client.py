@@ -1,4 +1,4 @@
-"""Reading blocks from the Keep services.
+"""Reading blocks from the Keep services, and writing them.
 
 The rules of whom to ask, how long to wait and when to try again are those of the official SDK, so
 that a cluster sees the same behaviour (Arvados documentation, "Keep clients"). What differs: bytes
@@ -6,50 +6,37 @@ are handed on while they come, the time between rounds is jittered, and a servic
 wrong bytes twice is not asked a third time.
 """
 
+import hashlib
 import http.client
 import logging
 import random
-import secrets
 import threading
 import time
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from mmap import mmap
 
 from arvados_fuse.errors import ClusterUnreachable
-from arvados_fuse.keep.connections import BlockResponse, Connection, ConnectionPool
-from arvados_fuse.keep.locators import Locator, parse_locator
+from arvados_fuse.keep.connections import BlockResponse, Connection, ConnectionPool, Limits
+from arvados_fuse.keep.exchange import DEFAULT_TIMEOUTS, Exchanges, Timeouts
+from arvados_fuse.keep.locators import EMPTY_BLOCK, MAX_BLOCK_SIZE, Locator, parse_locator
 from arvados_fuse.keep.services import Service, ServiceList
-from arvados_fuse.keep.transfer import SpeedLimit, Transfer
-from arvados_fuse.keep.verdicts import TryFailed, Verdict, conclude, transport_failure
+from arvados_fuse.keep.transfer import SpeedWatch, Transfer
+from arvados_fuse.keep.verdicts import TryFailed, Verdict, conclude, conclude_write
+from arvados_fuse.keep.writing import Placement
 from arvados_fuse.metrics import Metrics
-from arvados_fuse.version import __version__
 
-__all__ = ["DEFAULT_TIMEOUTS", "KeepClient", "Timeouts"]
+__all__ = ["DEFAULT_TIMEOUTS", "Buffer", "KeepClient", "Timeouts"]
 
 logger = logging.getLogger(__name__)
 
-
-class Timeouts(NamedTuple):
-    """Limits of every wait. The defaults are the official SDK's.
-
-    connect_s, proxy_connect_s: making a connection, in the first round; doubled with each round
-    slowest: a body that is slower is given up, and so is a service that is silent for the window
-    backoff_s: time from the start of the first round to the second's; doubled with each round
-    longest_s: where the doubling stops
-    """
-
-    connect_s: float = 2.0
-    proxy_connect_s: float = 20.0
-    slowest: SpeedLimit = SpeedLimit(bytes_per_s=32768, window_s=256.0)
-    backoff_s: float = 4.0
-    longest_s: float = 60.0
-
-
-DEFAULT_TIMEOUTS = Timeouts()
+Buffer = bytes | bytearray | memoryview | mmap
+"""Memory that can be read without copying it."""
 
 
 class KeepClient:
-    """Reads blocks. Threads: every method may be called from any thread.
+    """Reads and writes blocks. Threads: every method may be called from any thread.
 
     services: whom to ask
     token: gives the API token, each time anew, as it may be replaced during a long mount
@@ -70,12 +57,13 @@ class KeepClient:
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
     ) -> None:
         self._services = services
-        self._token = token
         self._retries = retries
         self._metrics = metrics
         self._timeouts = timeouts
         self._pool = ConnectionPool(insecure=insecure, ca_file=ca_file)
+        self._exchanges = Exchanges(self._pool, token, timeouts)
         self._closing = threading.Event()
+        self._has_warned_of_classes = False
 
     def get(
         self,
@@ -109,16 +97,44 @@ class KeepClient:
             metrics=self._metrics,
         )
         said: dict[str, TryFailed] = {}
-        for round_number in range(self._retries + 1):
-            started_at = time.monotonic()
+        for round_number in self._rounds():
             if self._run_round(round_number, locator, transfer, said):
                 return
             if all(failure.permanent for failure in said.values()):
                 break
-            if round_number < self._retries:
-                self._back_off(round_number, started_at)
-                self._services.refresh()
         raise conclude(block.name, said)
+
+    def put(self, data: Buffer, *, classes: Sequence[str], replicas: int) -> str:
+        """Store a block, and return its signed locator when enough copies of it are stored.
+
+        data: at most 64 MiB; read where it is, in several passes, and not referred to afterwards
+        classes: storage classes, in each of which the copies are wanted; none leaves it to the
+            cluster
+        replicas: how many copies
+
+        Waits as long as the time limits and the retries allow. Raises NoSpace, AccessRefused,
+        TimedOut, ClusterUnreachable or ClusterError, whose messages name the block and what every
+        service said, after writing that to the log, and whatever asking for the list of services
+        raises.
+        """
+        with memoryview(data) as view, view.cast("B") as body:
+            if len(body) > MAX_BLOCK_SIZE:
+                raise ValueError(f"a block of {len(body)} bytes is too large to be stored")
+            if not body:
+                return EMPTY_BLOCK
+            block = Locator(hashlib.md5(body, usedforsecurity=False).hexdigest(), len(body), ())
+            placement = Placement(block, classes, replicas)
+            said: dict[str, TryFailed] = {}
+            for round_number in self._rounds():
+                may_go_on = self._store_round(round_number, placement, body, said)
+                if placement.is_complete:
+                    self._warn_of_untracked_classes(placement)
+                    return placement.locator
+                if not may_go_on:
+                    break
+        error = conclude_write(block.name, placement.shortage, said)
+        logger.error("Keep write error: %s", error)
+        raise error
 
     def close(self) -> None:
         """Break off every transfer and every wait; whoever waits gets ClusterUnreachable."""
@@ -138,9 +154,7 @@ class KeepClient:
             if before is not None and before.permanent:
                 continue
             try:
-                self._try(
-                    service, self._connect_timeout_s(service, round_number), locator, transfer
-                )
+                self._try(service, round_number, locator, transfer)
             except TryFailed as failure:
                 self._stop_if_closing()
                 said[service.url_base] = _weigh(block, service, failure, before)
@@ -148,84 +162,112 @@ class KeepClient:
                 return True
         return False
 
-    def _connect_timeout_s(self, service: Service, round_number: int) -> float:
-        is_proxy = service.kind == "proxy"
-        first_s = self._timeouts.proxy_connect_s if is_proxy else self._timeouts.connect_s
-        return min(first_s * 2.0**round_number, self._timeouts.longest_s)
+    def _rounds(self) -> Iterator[int]:
+        """The numbers of the rounds; waits and asks for the services again between them."""
+        for round_number in range(self._retries + 1):
+            started_at = time.monotonic()
+            yield round_number
+            if round_number < self._retries:
+                self._back_off(round_number, started_at)
+                self._services.refresh()
 
     def _back_off(self, round_number: int, started_at: float) -> None:
         """Wait for the time of the next round, some jitter before the end of the spacing."""
-        spacing_s = min(self._timeouts.backoff_s * 2.0**round_number, self._timeouts.longest_s)
+        spacing_s = self._timeouts.spacing_s(round_number)
         due_at = started_at + spacing_s * random.uniform(0.75, 1.0)  # noqa: S311 (no secret)
         self._closing.wait(max(0.0, due_at - time.monotonic()))
         self._stop_if_closing()
 
     def _stop_if_closing(self) -> None:
         if self._closing.is_set():
-            raise ClusterUnreachable("the mount is ending: no more blocks are read")
+            raise ClusterUnreachable("the mount is ending: no more blocks are read or written")
 
-    def _try(
-        self, service: Service, connect_timeout_s: float, locator: str, transfer: Transfer
-    ) -> None:
+    def _try(self, service: Service, round_number: int, locator: str, transfer: Transfer) -> None:
         """Read the block from one service, once. Raises TryFailed."""
-        try:
-            connection, response = self._ask(service, connect_timeout_s, locator)
-        except (OSError, http.client.HTTPException) as error:
-            raise transport_failure(error) from error
-        is_reusable = False
-        try:
-            is_reusable = response.status != http.client.OK
-            transfer.check_head(response)
-            transfer.receive_body(response)
-            is_reusable = True
-        finally:
-            if is_reusable:
-                self._pool.give_back(connection, response)
-            else:
-                self._pool.drop(connection)
-            response.close()
 
-    def _ask(
-        self, service: Service, connect_timeout_s: float, locator: str
-    ) -> tuple[Connection, BlockResponse]:
-        """Send the request and wait for the head of the answer.
+        def send(
+            connection: Connection, headers: Mapping[str, str], limits: Limits
+        ) -> BlockResponse:
+            self._metrics.keep_get_calls += 1
+            headers = {"Accept": "application/octet-stream", **headers}
+            return connection.ask(locator, headers, limits)
 
-        Raises OSError or http.client.HTTPException.
+        with self._exchanges.begin(service, round_number, send) as exchange:
+            exchange.is_reusable = exchange.response.status != http.client.OK
+            transfer.check_head(exchange.response)
+            transfer.receive_body(exchange.response)
+            exchange.is_reusable = True
+
+    def _store_round(
+        self, round_number: int, placement: Placement, body: memoryview, said: dict[str, TryFailed]
+    ) -> bool:
+        """Give the block to services until enough copies are stored.
+
+        said: the last failure of each service, by its URL; brought up to date
+
+        Returns whether another round makes sense.
         """
-        connection = self._pool.take(service.url_base, fresh=False)
-        try:
-            return connection, self._send(connection, connect_timeout_s, locator)
-        except ConnectionError:
-            if not connection.reused:
-                raise
-        # A kept-alive connection that the server has closed is no failure of the server.
-        connection = self._pool.take(service.url_base, fresh=True)
-        return connection, self._send(connection, connect_timeout_s, locator)
+        services = self._services.for_new_block(placement.block.hash)
+        usable = [each for each in services if not _is_given_up(said.get(each.url_base))]
+        for wave in placement.waves(usable):
+            store = partial(self._store, round_number, placement, body)
+            for service, failure in zip(wave, _in_parallel(store, wave), strict=True):
+                said.pop(service.url_base, None)
+                if failure is not None:
+                    said[service.url_base] = _weigh(placement.block, service, failure, None)
+            self._stop_if_closing()
+        return any(
+            not placement.is_done(each) and not _is_given_up(said.get(each.url_base))
+            for each in usable
+        )
 
-    def _send(
-        self, connection: Connection, connect_timeout_s: float, locator: str
-    ) -> BlockResponse:
-        """Send the request on a connection, which is dropped when that fails."""
-        token = self._token()
-        if not (token.isascii() and token.isprintable()):
-            self._pool.drop(connection)
-            # Let the library refuse it and its message, which quotes the token, may get into a log.
-            words = "the token has characters that no token has"
-            raise TryFailed(Verdict.REFUSED, words, permanent=True)
-        headers = {
-            "Accept": "application/octet-stream",
-            "Authorization": f"Bearer {token}",
-            "User-Agent": f"arv-mount/{__version__}",
-            "X-Request-Id": f"req-{secrets.token_hex(10)}",
-        }
-        self._metrics.keep_get_calls += 1
+    def _store(
+        self, round_number: int, placement: Placement, body: memoryview, service: Service
+    ) -> TryFailed | None:
+        """Give the block to one service, once. Returns what went wrong."""
+        watch = SpeedWatch(self._timeouts.slowest)
+
+        def sent(size: int) -> None:
+            self._metrics.keep_put_bytes += size
+            watch.count(size)
+
+        def send(
+            connection: Connection, headers: Mapping[str, str], limits: Limits
+        ) -> BlockResponse:
+            self._metrics.keep_put_calls += 1
+            headers = {**headers, **placement.headers()}
+            return connection.send_block(placement.block.hash, headers, body, sent, limits)
+
         try:
-            return connection.ask(
-                locator, headers, connect_timeout_s, self._timeouts.slowest.window_s
+            with self._exchanges.begin(service, round_number, send) as exchange:
+                placement.receive(service, exchange)
+        except TryFailed as failure:
+            # Without its traceback, which would hold on to the memory of the block.
+            return TryFailed(failure.verdict, str(failure), permanent=failure.permanent)
+        return None
+
+    def _warn_of_untracked_classes(self, placement: Placement) -> None:
+        """Say once that a service does not tell which storage classes it has stored."""
+        if not placement.tracks_classes and not self._has_warned_of_classes:
+            self._has_warned_of_classes = True
+            logger.warning(
+                "a Keep service does not say which storage classes it has stored: it is taken on"
+                " trust that they are those that were asked for"
             )
-        except BaseException:
-            self._pool.drop(connection)
-            raise
+
+
+def _is_given_up(failure: TryFailed | None) -> bool:
+    return failure is not None and failure.permanent
+
+
+def _in_parallel(
+    store: Callable[[Service], TryFailed | None], services: Sequence[Service]
+) -> list[TryFailed | None]:
+    """Call for all services at the same time and wait for all."""
+    if len(services) == 1:
+        return [store(services[0])]
+    with ThreadPoolExecutor(len(services), thread_name_prefix="keep-put") as threads:
+        return list(threads.map(store, services))
 
 
 def _weigh(

@@ -7,15 +7,16 @@ the server closed in the meantime is replaced without a fuss; all can be broken 
 
 import contextlib
 import http.client
+import select
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
-from typing import cast
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, cast
 from urllib.parse import urlsplit
 
-__all__ = ["BlockResponse", "Connection", "ConnectionPool"]
+__all__ = ["BlockResponse", "Connection", "ConnectionPool", "Limits"]
 
 _IDLE_LIMIT_S = 55.0
 """Unused connections are closed after this: just before the minute of common proxies and NATs."""
@@ -23,12 +24,31 @@ _IDLE_LIMIT_S = 55.0
 _IDLE_PER_SERVICE = 8
 """Unused connections kept for each service: a little more than there are fill threads."""
 
+_SLICE = 1 << 20
+"""Bytes of a body that are sent at once: a time limit is that of one slice."""
+
 _DRAIN_LIMIT = 4096
 """Bytes of an unwanted body that are read to save a connection; beyond, a new one is cheaper."""
 
 
+class Limits(NamedTuple):
+    """Time limits of one request.
+
+    connect_s: for making the connection, TLS included, where there is none yet
+    silence_s: for each later wait for the server, also while a body goes over
+    """
+
+    connect_s: float
+    silence_s: float
+
+
 class BlockResponse(http.client.HTTPResponse):
-    """An HTTP answer whose body can be received piecemeal into memory of the caller."""
+    """An HTTP answer whose body can be received piecemeal into memory of the caller.
+
+    is_early: whether it came before the whole request was sent, so that the connection is useless
+    """
+
+    is_early = False
 
     def receive_into(self, buffer: memoryview) -> int:
         """Put into `buffer` what has arrived of the body, waiting only when that is nothing.
@@ -63,23 +83,53 @@ class Connection:
         self._http.response_class = BlockResponse
         self._socket: socket.socket | None = None
 
-    def ask(
-        self, locator: str, headers: Mapping[str, str], connect_timeout_s: float, timeout_s: float
-    ) -> BlockResponse:
+    def ask(self, locator: str, headers: Mapping[str, str], limits: Limits) -> BlockResponse:
         """Send a GET and wait for the head of the answer.
-
-        connect_timeout_s: limit of making the connection, TLS included, where there is none yet
-        timeout_s: limit of each later wait for the server, also while the body comes
 
         Raises OSError or http.client.HTTPException.
         """
-        if self._http.sock is None:
-            self._http.timeout = connect_timeout_s
-            self._http.connect()
-        self._socket = self._http.sock
-        self._socket.settimeout(timeout_s)
+        self._connect(limits)
         self._http.request("GET", self._path + locator, headers=dict(headers))
         return cast(BlockResponse, self._http.getresponse())
+
+    def send_block(
+        self,
+        path: str,
+        headers: Mapping[str, str],
+        body: memoryview,
+        sent: Callable[[int], None],
+        limits: Limits,
+    ) -> BlockResponse:
+        """Send a PUT and wait for the head of the answer.
+
+        sent: told the number of bytes of each slice that was sent; what it raises comes out
+        limits: sending a slice is a wait, too
+
+        A service that answers before it has the whole body (it may be full, or not like the token)
+        does not get the rest of it. Raises OSError or http.client.HTTPException.
+        """
+        sock = self._connect(limits)
+        self._http.putrequest("PUT", self._path + path, skip_accept_encoding=True)
+        for name, value in headers.items():
+            self._http.putheader(name, value)
+        self._http.putheader("Content-Length", str(len(body)))
+        self._http.endheaders()
+        position = 0
+        is_early = False
+        try:
+            while position < len(body) and not is_early:
+                piece = body[position : position + _SLICE]
+                self._http.send(piece)
+                position += len(piece)
+                sent(len(piece))
+                is_early = position < len(body) and _has_input(sock)
+        except ConnectionError:
+            if self.reused:
+                raise  # the server has closed it long ago
+            is_early = True  # its last words may still be there to be read
+        response = cast(BlockResponse, self._http.getresponse())
+        response.is_early = is_early
+        return response
 
     def finish(self, response: BlockResponse) -> bool:
         """Get ready for the next request. False when that is not possible: close it then."""
@@ -94,6 +144,15 @@ class Connection:
         self.idle_since = time.monotonic()
         return True
 
+    def _connect(self, limits: Limits) -> socket.socket:
+        """The socket, connected."""
+        if self._http.sock is None:
+            self._http.timeout = limits.connect_s
+            self._http.connect()
+        self._socket = sock = cast(socket.socket, self._http.sock)
+        sock.settimeout(limits.silence_s)
+        return sock
+
     def break_off(self) -> None:
         """End the wait that another thread is in on this connection with an OSError there."""
         sock = self._socket
@@ -104,6 +163,15 @@ class Connection:
     def close(self) -> None:
         """Close the connection."""
         self._http.close()
+
+
+def _has_input(sock: socket.socket) -> bool:
+    """Whether there is something to read. Never so with TLS, where that need not be an answer."""
+    if isinstance(sock, ssl.SSLSocket):
+        return False
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class ConnectionPool:

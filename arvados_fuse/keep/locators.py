@@ -11,10 +11,13 @@ from typing import NamedTuple
 
 from arvados_fuse.errors import ManifestError
 
-__all__ = ["MAX_BLOCK_SIZE", "Locator", "parse_locator"]
+__all__ = ["EMPTY_BLOCK", "MAX_BLOCK_SIZE", "Locator", "parse_locator"]
 
 MAX_BLOCK_SIZE = 64 << 20
 """Bytes of the largest block (Arvados documentation, "Keep"); guards what we allocate."""
+
+EMPTY_BLOCK = "d41d8cd98f00b204e9800998ecf8427e+0"
+"""The block without bytes, which everybody has and nobody signs."""
 
 _LOCATOR = re.compile(r"([0-9a-f]{32})\+([0-9]{1,19})((?:\+[A-Z][A-Za-z0-9@_-]*)*)", re.ASCII)
 

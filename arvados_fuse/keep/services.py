@@ -80,13 +80,15 @@ class ServiceList:
         uuid) first (Arvados documentation, "Keep clients"). May ask the API server, and raises
         what that raises.
         """
-        services = self._services
-        if services is None:
-            services = self._load(called_at=0.0)
-        order = _from_hints(hints, services)
-        local = [each for each in services if not each.kind.startswith("gateway:")]
-        local.sort(key=lambda each: _weight(block_hash, each), reverse=True)
-        return order + local
+        services = self._known()
+        return _from_hints(hints, services) + _by_weight(block_hash, services)
+
+    def for_new_block(self, block_hash: str) -> list[Service]:
+        """The services to give a block to, in the order in which it will be looked for.
+
+        May ask the API server, and raises what that raises.
+        """
+        return [each for each in _by_weight(block_hash, self._known()) if not each.read_only]
 
     def refresh(self) -> None:
         """Ask again. When that fails the old list stays: it is more likely right than none."""
@@ -97,6 +99,10 @@ class ServiceList:
         except FileSystemError as error:
             logger.info("the list of Keep services cannot be refreshed now: %s", error)
 
+    def _known(self) -> tuple[Service, ...]:
+        services = self._services
+        return self._load(called_at=0.0) if services is None else services
+
     def _load(self, called_at: float) -> tuple[Service, ...]:
         """Ask the API server, unless another thread did so since `called_at`."""
         with self._asking:
@@ -104,6 +110,12 @@ class ServiceList:
                 self._services = tuple(_from_records(self._ask()))
                 self._asked_at = time.monotonic()
             return self._services
+
+
+def _by_weight(block_hash: str, services: Iterable[Service]) -> list[Service]:
+    """All services but gateways, the one with the highest weight first."""
+    local = [each for each in services if not each.kind.startswith("gateway:")]
+    return sorted(local, key=lambda each: _weight(block_hash, each), reverse=True)
 
 
 def _weight(block_hash: str, service: Service) -> bytes:

@@ -14,7 +14,7 @@ from arvados_fuse.keep.locators import Locator
 from arvados_fuse.keep.verdicts import TryFailed, Verdict, status_failure, transport_failure
 from arvados_fuse.metrics import Metrics
 
-__all__ = ["SpeedLimit", "Transfer"]
+__all__ = ["SpeedLimit", "SpeedWatch", "Transfer"]
 
 _FIRST_SLICE = 4096
 """Bytes of the first slice: no more than came along with the head of the answer, so that a reader
@@ -84,7 +84,7 @@ class Transfer:
         """Receive all bytes and return their md5 in hex. Raises TryFailed."""
         sink = self._sink
         digest = hashlib.md5(usedforsecurity=False)
-        watch = _SpeedWatch(self._slowest)
+        watch = SpeedWatch(self._slowest)
         position = 0
         step = _FIRST_SLICE
         while position < len(sink):
@@ -107,7 +107,7 @@ class Transfer:
         return digest.hexdigest()
 
 
-class _SpeedWatch:
+class SpeedWatch:
     """Notices a body that trickles: every window of time must bring its share of bytes."""
 
     def __init__(self, slowest: SpeedLimit) -> None:
@@ -116,7 +116,7 @@ class _SpeedWatch:
         self._ends_at = time.monotonic() + slowest.window_s
 
     def count(self, received: int) -> None:
-        """Note bytes that came. Raises TryFailed at the end of a window that brought too few."""
+        """Note bytes that went over. Raises TryFailed at the end of a window with too few."""
         self._bytes += received
         now = time.monotonic()
         if now < self._ends_at:
@@ -124,7 +124,7 @@ class _SpeedWatch:
         if self._bytes < self._slowest.bytes_per_s * self._slowest.window_s:
             raise TryFailed(
                 Verdict.TIMED_OUT,
-                f"it sent only {self._bytes} bytes in {self._slowest.window_s:g} s",
+                f"only {self._bytes} bytes in {self._slowest.window_s:g} s",
             )
         self._bytes = 0
         self._ends_at = now + self._slowest.window_s

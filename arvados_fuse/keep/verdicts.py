@@ -16,10 +16,19 @@ from arvados_fuse.errors import (
     ClusterError,
     ClusterUnreachable,
     FileSystemError,
+    NoSpace,
     TimedOut,
 )
 
-__all__ = ["TryFailed", "Verdict", "conclude", "status_failure", "transport_failure"]
+__all__ = [
+    "TryFailed",
+    "Verdict",
+    "conclude",
+    "conclude_write",
+    "status_failure",
+    "transport_failure",
+    "write_status_failure",
+]
 
 _TEMPORARY = frozenset({408, 409, 423, 500, 502, 503, 504})
 _LOST = frozenset({404, 410})
@@ -27,10 +36,11 @@ _REFUSED = frozenset({400, 401})
 
 
 class Verdict(enum.Enum):
-    """Why one service did not give the block.
+    """Why one service did not give the block, or did not take it.
 
-    FORBIDDEN is 403: a keepproxy says it for a bad token, others for a block that they lack, so
-    that it is a refusal only where no service said LOST.
+    FULL is 507, the answer of a service that has no room, or no volume of the storage class asked
+    for. FORBIDDEN is 403: a keepproxy says it for a bad token, others for a block that they lack,
+    so that it is a refusal only where no service said LOST.
     """
 
     LOST = enum.auto()
@@ -40,6 +50,7 @@ class Verdict(enum.Enum):
     TIMED_OUT = enum.auto()
     UNREACHABLE = enum.auto()
     ERROR = enum.auto()
+    FULL = enum.auto()
 
 
 _REFUSAL = "the token or the block's signature was refused or has expired"
@@ -54,6 +65,15 @@ _CONCLUSIONS: tuple[tuple[Verdict, type[FileSystemError], str], ...] = (
     (Verdict.FORBIDDEN, AccessRefused, _REFUSAL),
 )
 """The first row whose verdict some service gave tells what all of them together mean."""
+
+
+_WRITE_CONCLUSIONS: tuple[tuple[Verdict, type[FileSystemError], str], ...] = (
+    (Verdict.UNREACHABLE, ClusterUnreachable, "a Keep service cannot be reached"),
+    (Verdict.TIMED_OUT, TimedOut, "a Keep service did not answer in time"),
+    (Verdict.ERROR, ClusterError, "a Keep service failed"),
+    (Verdict.REFUSED, AccessRefused, "the token was refused or has expired"),
+    (Verdict.FULL, NoSpace, "the Keep services are full, or have not that storage class"),
+)
 
 
 class TryFailed(Exception):
@@ -71,10 +91,6 @@ class TryFailed(Exception):
 
 def status_failure(status: int) -> TryFailed:
     """The failure that a status code other than 200 stands for."""
-    try:
-        words = f"{status} {HTTPStatus(status).phrase}"
-    except ValueError:
-        words = f"status {status}"
     if status in _LOST:
         verdict = Verdict.LOST
     elif status in _REFUSED:
@@ -85,7 +101,27 @@ def status_failure(status: int) -> TryFailed:
         verdict = Verdict.TIMED_OUT
     else:
         verdict = Verdict.ERROR
-    return TryFailed(verdict, words, permanent=status not in _TEMPORARY)
+    return TryFailed(verdict, _status_words(status), permanent=status not in _TEMPORARY)
+
+
+def write_status_failure(status: int) -> TryFailed:
+    """The failure that the status code of an answer to a PUT stands for."""
+    if status in {401, 403}:
+        verdict = Verdict.REFUSED
+    elif status in {408, 504}:
+        verdict = Verdict.TIMED_OUT
+    elif status == 507:
+        verdict = Verdict.FULL
+    else:
+        verdict = Verdict.ERROR
+    return TryFailed(verdict, _status_words(status), permanent=status not in _TEMPORARY)
+
+
+def _status_words(status: int) -> str:
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return f"status {status}"
 
 
 def transport_failure(error: Exception) -> TryFailed:
@@ -118,3 +154,23 @@ def conclude(block_name: str, said: Mapping[str, TryFailed]) -> FileSystemError:
     answers = "; ".join(f"{url} said: {failure}" for url, failure in said.items())
     kind, words = next(row[1:] for row in _CONCLUSIONS if row[0] in verdicts)
     return kind(f"block {block_name} cannot be read: {words} ({answers})")
+
+
+def conclude_write(
+    block_name: str, shortage: str, said: Mapping[str, TryFailed]
+) -> FileSystemError:
+    """The one error that tells why a block is not stored.
+
+    block_name: hash and size
+    shortage: how far it got
+    said: the last failure of each service that failed, by its URL
+    """
+    answers = "; ".join(f"{url} said: {failure}" for url, failure in said.items())
+    verdicts = {failure.verdict for failure in said.values()}
+    for verdict, kind, words in _WRITE_CONCLUSIONS:
+        if verdict in verdicts:
+            return kind(f"block {block_name} cannot be written: {words}; {shortage} ({answers})")
+    return ClusterError(
+        f"block {block_name} cannot be written: {shortage}, and there are no more Keep services"
+        " to try"
+    )

@@ -45,6 +45,8 @@ class Bend:
     trickle: bytes are sent one by one, one in so many seconds, until the client hangs up
     hang_up: the connection is closed after the answer, without a word about it in the head
     silent: no answer at all until the client hangs up or `go` is set
+    headers: more headers, or others; None leaves one out
+    early: the answer is sent before the body of the request is read
     """
 
     status: int = 200
@@ -55,6 +57,8 @@ class Bend:
     trickle: float | None = None
     hang_up: bool = False
     silent: bool = False
+    headers: dict[str, str | None] = field(default_factory=dict)
+    early: bool = False
     go: threading.Event = field(default_factory=threading.Event)
     paused: threading.Event = field(default_factory=threading.Event)
 
@@ -62,7 +66,7 @@ class Bend:
 class FakeKeep:
     """One service on a port of its own. Use it as a context manager.
 
-    requests: the paths of all GETs, in order
+    requests: the paths of all requests, in order
     headers: the headers of each
     connections: how many were accepted
     """
@@ -121,6 +125,10 @@ class FakeKeep:
         self._blocks[locator[:32]] = content
         return locator
 
+    def stored(self, block_hash: str) -> bytes | None:
+        """The block that was stored here."""
+        return self._blocks.get(block_hash)
+
     def bend(self, *bends: Bend) -> None:
         """Bend the next answers, one each."""
         self._bends += bends
@@ -146,6 +154,12 @@ class FakeKeep:
             if self._bends:
                 return self._bends.pop(0)
             return self._always or Bend()
+
+    def take(self, path: str, content: bytes) -> str | None:
+        """Store what a PUT brought. Returns its locator, or None when it is not what it says."""
+        if hashlib.md5(content).hexdigest() != path.lstrip("/"):
+            return None
+        return self.store(content)
 
     def content(self, path: str) -> bytes | None:
         return self._blocks.get(path.lstrip("/")[:32])
@@ -213,8 +227,55 @@ class _Handler(BaseHTTPRequestHandler):
         if bend.hang_up:
             self.close_connection = True
 
+    def do_PUT(self) -> None:
+        bend = self.server.keep.next_bend(self.path, dict(self.headers))
+        if bend.silent:
+            bend.paused.set()
+            bend.go.wait(60)
+            self.close_connection = True
+            return
+        if bend.cut_after is not None:
+            self.rfile.read(bend.cut_after)
+            self.close_connection = True
+            return
+        if bend.early:
+            self._send(bend, b"this is the body of an error\n")
+            bend.go.wait(60)  # closing now could overtake the answer
+            self.close_connection = True
+            return
+        content = self._receive(bend)
+        if bend.status != 200:
+            self._send(bend, b"this is the body of an error\n")
+            return
+        locator = self.server.keep.take(self.path, content)
+        assert locator is not None, "the path of a PUT is the md5 of its body"
+        classes = self.headers.get("X-Keep-Storage-Classes", "")
+        confirmed = ", ".join(f"{name.strip()}=1" for name in classes.split(",") if name)
+        bend.headers = {
+            "X-Keep-Replicas-Stored": "1",
+            "X-Keep-Storage-Classes-Confirmed": confirmed,
+            **bend.headers,
+        }
+        self._send(bend, bend.body if bend.body is not None else f"{locator}\n".encode())
+        if bend.hang_up:
+            self.close_connection = True
+
+    def _receive(self, bend: Bend) -> bytes:
+        """The body of a request; where the bend pauses, `go` is awaited after the first bytes."""
+        size = int(self.headers["Content-Length"])
+        if bend.pause_after is None:
+            return self.rfile.read(size)
+        first = self.rfile.read(bend.pause_after)
+        bend.paused.set()
+        bend.go.wait(60)
+        bend.pause_after = None
+        return first + self.rfile.read(size - len(first))
+
     def _send(self, bend: Bend, body: bytes) -> None:
         self.send_response(bend.status)
+        for name, value in bend.headers.items():
+            if value is not None:
+                self.send_header(name, value)
         if bend.announce != -1:
             announced = len(body) if bend.announce is None else bend.announce
             self.send_header("Content-Length", str(announced))
