@@ -74,9 +74,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_user_commands(commands)
     gc = commands.add_parser(
-        "gc", help="list blocks of Keep that nothing refers to, or delete them"
+        "gc", help="list blocks of Keep that nothing refers to, or move them to a trash"
     )
-    gc.add_argument("--delete", action="store_true", help="do not only list them")
+    action = gc.add_mutually_exclusive_group()
+    action.add_argument(
+        "--delete",
+        action="store_const",
+        dest="action",
+        const=garbage.collect,
+        help="move them to the trash, and delete what has been there for two weeks",
+    )
+    action.add_argument(
+        "--untrash",
+        action="store_const",
+        dest="action",
+        const=garbage.untrash,
+        help="take all blocks out of the trash",
+    )
+    gc.set_defaults(action=garbage.list_garbage)
     gc.set_defaults(run=_collect_garbage)
     return parser
 
@@ -95,7 +110,7 @@ def _add_user_commands(commands: Any) -> None:
 
 
 def _collect_garbage(parsed: argparse.Namespace) -> None:
-    for line in garbage.collect(parsed.directory, delete=parsed.delete):
+    for line in parsed.action(parsed.directory):
         print(line)
 
 

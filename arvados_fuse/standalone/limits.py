@@ -21,6 +21,8 @@ class Limits:
     max_request_size: int = 134217728
     blob_signing_ttl_s: int = 14 * 86400
     default_trash_lifetime_s: int = 14 * 86400
+    # Of blocks that nothing refers to.
+    blob_trash_lifetime_s: int = 14 * 86400
     # A state of a collection that has lasted so long becomes an old version when it changes.
     preserve_version_if_idle_s: float = 10
     # The log forgets what is older.

@@ -16,8 +16,9 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
+from arvados_fuse.standalone.keep.trash import is_at, rescue
 from arvados_fuse.standalone.randoms import base36
 
 __all__ = [
@@ -25,7 +26,6 @@ __all__ = [
     "BlockStore",
     "Incoming",
     "StoredBlock",
-    "remove_block",
     "stored_blocks",
 ]
 
@@ -107,6 +107,16 @@ class BlockStore:
         """Return where the block is, or would be."""
         return self._directory / block_hash[:3] / block_hash
 
+    def open(self, block_hash: str) -> BinaryIO:
+        """Open the file of a block, which need not be good. Raises FileNotFoundError."""
+        path = self.path(block_hash)
+        try:
+            return path.open("rb")
+        except FileNotFoundError:
+            if not rescue(path):
+                raise
+        return path.open("rb")
+
     def begin(self) -> Incoming:
         """Return an empty file for a new block: `keep` it, and in any case `abandon` it then."""
         return Incoming(self._incoming / base36(20))
@@ -139,8 +149,8 @@ class BlockStore:
             return False
         with file:
             fcntl.flock(file, fcntl.LOCK_SH)
-            if os.fstat(file.fileno()).st_nlink == 0:
-                return False  # `remove_block` was faster
+            if not is_at(path, file.fileno()):
+                return False  # it has just gone to the trash
             if not _same_content(path, block.path):
                 if self.verify(block.block_hash, file.fileno()):
                     raise BlockCollision(f"{block.block_hash} exists with other content")
@@ -212,24 +222,6 @@ def stored_blocks(directory: Path) -> Iterator[StoredBlock]:
                 with suppress(FileNotFoundError):
                     status = path.stat()
                     yield StoredBlock(path.name, path, status.st_size, status.st_mtime)
-
-
-def remove_block(path: Path, before_s: float) -> bool:
-    """Remove a block, unless it was written at or after a Unix time. Say whether it is removed.
-
-    The lock keeps a request in another process from taking the block for stored meanwhile.
-    """
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        return False
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        status = os.fstat(file.fileno())
-        if status.st_nlink == 0 or status.st_mtime >= before_s:
-            return False
-        path.unlink()
-    return True
 
 
 def _identity(descriptor: int) -> _Identity:

@@ -130,7 +130,7 @@ class KeepServer:
         """
         block_hash = locator.block_hash
         try:
-            file = self._store.path(block_hash).open("rb")
+            file = self._store.open(block_hash)
         except FileNotFoundError:
             raise _Refused(404, "Not Found") from None
         try:
