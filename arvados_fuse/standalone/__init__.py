@@ -1,4 +1,4 @@
-"""A whole Arvados cluster in one process and one directory.
+"""A whole Arvados cluster in one command and one directory.
 
 For people without a cluster, and for tests: it speaks the real protocols, so the unmodified
 SDK, ``arv-put``, ``arv-get``, ``arv-ls`` and any FUSE driver work with it. Everything is on the
@@ -17,9 +17,11 @@ Parts, from the bottom up::
     sample      the sample project of a new cluster
     garbage     blocks that nothing refers to
     state       the directory: lock, keys, ports, certificate, env.sh
+    eventserver, eventprocess   the event bus as a process, and what looks after it
     cluster     everything put together and served; cli, launch: two ways to start it
 
-Threads: one event loop does all network traffic. API methods are plain functions that run in a
+Processes: one for the API and Keep, and one of lower priority for the event bus, which reads the
+database for itself. Threads: one event loop does all network traffic of a process. API methods are plain functions that run in a
 small pool of threads, so a slow query delays nobody else. Each thread has a SQLite connection of
 its own; writing transactions take turns.
 

@@ -38,7 +38,7 @@ _port.__name__ = "port number"
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="arv-standalone",
-        description="Run an Arvados cluster of one process on this machine, for this user. All of"
+        description="Run an Arvados cluster on this machine, for this user. All of"
         " it is in one directory. To use it: source DIR/env.sh in a shell, then any Arvados"
         " command. It ends with Ctrl-C or SIGTERM.",
         allow_abbrev=False,

@@ -9,9 +9,9 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,11 @@ from typing import Any
 from aiohttp import web
 
 from arvados_fuse.standalone import clock, directory, identity, sample
-from arvados_fuse.standalone.api.eventbus import EventBus
 from arvados_fuse.standalone.api.server import ApiServer, operation_name
 from arvados_fuse.standalone.api.service import ApiService
 from arvados_fuse.standalone.certificate import tls_context
 from arvados_fuse.standalone.core import HOST, Core
+from arvados_fuse.standalone.eventprocess import EventProcess
 from arvados_fuse.standalone.faults import CONTROL_PATH, Faults
 from arvados_fuse.standalone.keep.blocks import BlockStore
 from arvados_fuse.standalone.keep.server import KeepServer
@@ -108,19 +108,22 @@ class _Cluster:
         async with AsyncExitStack() as stack:
             stack.callback(self._database.close)
             api_socket = stack.enter_context(self._listen("api", self._settings.api_port))
+            event_socket = stack.enter_context(self._listen("event", None))
             keep_sockets = [stack.enter_context(listening) for listening in self._listen_as_keep()]
             # Manifests name the empty block although nobody writes it, and some clients read it.
             for store in self._stores:
                 store.add(b"")
-            core = self._core(api_socket, keep_sockets)
+            core = self._core(api_socket, event_socket, keep_sockets)
+            service = ApiService(core)
+            faults = _faults(service) if self._settings.faults else None
+            # Before the threads, so that it ends when they have ended and write no more.
+            await stack.enter_async_context(self._event_bus(event_socket, faults))
             api_threads = stack.enter_context(ThreadPoolExecutor(_THREADS, "api"))
             keep_threads = stack.enter_context(ThreadPoolExecutor(_THREADS, "keep"))
             if self._settings.sample:
                 await loop.run_in_executor(api_threads, self._add_sample, core)
-            service = ApiService(core)
             api = ApiServer(service, api_threads, self._limits.max_request_size)
-            api_app, keep_apps = self._applications(service)
-            EventBus(self._database, api_threads).add_routes(api_app)
+            api_app, keep_apps = self._applications(faults)
             api.add_routes(api_app)
             for store, keep_app in zip(self._stores, keep_apps, strict=True):
                 keep = KeepServer(store, self._signer, self._limits, keep_threads)
@@ -149,7 +152,27 @@ class _Cluster:
             identity.set_value(db, "keep_services", str(wanted))
         return wanted
 
-    def _core(self, api_socket: socket.socket, keep_sockets: Sequence[socket.socket]) -> Core:
+    @asynccontextmanager
+    async def _event_bus(
+        self, listening: socket.socket, faults: Faults | None
+    ) -> AsyncIterator[None]:
+        """Run the event bus in a process of its own, and tell it of all that is written."""
+        process = EventProcess(self._settings.directory, listening, faults)
+        running = asyncio.create_task(process.run())
+        self._database.call_after_commit(process.wake)
+        try:
+            yield
+        finally:
+            self._database.call_after_commit(None)
+            running.cancel()
+            await asyncio.wait([running])
+
+    def _core(
+        self,
+        api_socket: socket.socket,
+        event_socket: socket.socket,
+        keep_sockets: Sequence[socket.socket],
+    ) -> Core:
         for number, listening in enumerate(keep_sockets):
             port = listening.getsockname()[1]
             identity.register_keep_service(
@@ -160,6 +183,7 @@ class _Cluster:
             database=self._database,
             signer=self._signer,
             api_port=api_socket.getsockname()[1],
+            event_port=event_socket.getsockname()[1],
             limits=self._limits,
         )
 
@@ -189,15 +213,14 @@ class _Cluster:
                 identity.set_value(db, key, str(port))
         return found
 
-    def _applications(self, service: ApiService) -> tuple[web.Application, list[web.Application]]:
+    def _applications(self, faults: Faults | None) -> tuple[web.Application, list[web.Application]]:
         """Return the empty applications of the API and of each Keep service."""
         size = self._limits.max_request_size
-        if not self._settings.faults:
+        if faults is None:
             keep_apps = [web.Application() for _ in self._stores]
             for keep_app in keep_apps:
                 keep_app.router.add_route("*", f"{CONTROL_PATH}{{rest:(/.*)?}}", _not_found)
             return web.Application(client_max_size=size), keep_apps
-        faults = Faults(lambda token: (c := service.identify(token)) is not None and c.is_admin)
         api_misbehaviour = faults.middleware("api", operation_name)
         keep_misbehaviour = faults.middleware("keep", lambda request: f"{request.method} keep")
         return (
@@ -240,11 +263,16 @@ def _bound(port: int) -> socket.socket:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind((HOST, port))
         # Occupied from now on, so that nobody else can take it before we serve.
-        found.listen(128)
+        found.listen(1024)
     except BaseException:
         found.close()
         raise
     return found
+
+
+def _faults(service: ApiService) -> Faults:
+    """Return the fault control, which administrators may use."""
+    return Faults(lambda token: (c := service.identify(token)) is not None and c.is_admin)
 
 
 async def _start(app: web.Application, listening: socket.socket, tls: Any) -> web.AppRunner:

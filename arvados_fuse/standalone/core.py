@@ -15,7 +15,7 @@ HOST = "127.0.0.1"
 """The only address that the cluster listens on."""
 
 WEBSOCKET_PATH = "/websocket"
-"""Of the event stream, on the port of the API."""
+"""Of the event stream, on a port of its own."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Core:
 
     cluster_id: the five characters that every uuid of this cluster starts with
     api_port: where the REST API answers, on HOST
+    event_port: where the event stream is; 0 if there is none
     """
 
     cluster_id: str
@@ -31,6 +32,7 @@ class Core:
     signer: BlobSigner
     api_port: int
     limits: Limits
+    event_port: int = 0
 
     @property
     def system_user_uuid(self) -> str:
@@ -44,5 +46,5 @@ class Core:
 
     @property
     def websocket_url(self) -> str:
-        """Where clients find the event stream."""
-        return f"wss://{HOST}:{self.api_port}{WEBSOCKET_PATH}"
+        """Where clients find the event stream; empty if there is none."""
+        return f"wss://{HOST}:{self.event_port}{WEBSOCKET_PATH}" if self.event_port else ""

@@ -20,7 +20,8 @@ The first rule that fits a request applies to it. `latency_s` passes before anyt
 `cut_after_bytes` breaks the connection after so many bytes of the answer's body; `corrupt` flips
 a bit in the middle of the answer's body; `clock_skew_s` lets Keep's clock be so many seconds fast
 when it checks and makes signatures. With `probability` the rule applies to that share of the
-requests that it fits, chosen in the same way each time the cluster is started.
+requests that it fits, chosen in the same way each time the cluster is started. A websocket is a
+request to the API of which only `latency_s` and `status` mean something.
 """
 
 from __future__ import annotations
@@ -29,16 +30,25 @@ import asyncio
 import json
 import random
 import re
+import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Protocol, cast
 
 from aiohttp import web
 
 from arvados_fuse.standalone.authorization import token_of_header
 
-__all__ = ["CLOCK_SKEW", "CONTROL_PATH", "Faults", "Rule", "RuleInvalid"]
+__all__ = [
+    "CLOCK_SKEW",
+    "CONTROL_PATH",
+    "Faults",
+    "Rule",
+    "RuleInvalid",
+    "answer_questions",
+    "remote_misbehaviour",
+]
 
 CLOCK_SKEW = "clock_skew_s"
 """What a request is marked with: the seconds by which Keep's clock is fast for it."""
@@ -47,6 +57,7 @@ CONTROL_PATH = "/_control"
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+_MESSAGE_SIZE = 1 << 16
 _STEP_S = 0.02
 """A limited answer is sent in pieces, one about every so many seconds."""
 
@@ -133,18 +144,21 @@ class Faults:
         async def misbehave(request: web.Request, handler: _Handler) -> web.StreamResponse:
             if request.path == CONTROL_PATH or request.path.startswith(CONTROL_PATH + "/"):
                 return await self._control(request)
-            self._counts[operation(request)] += 1
-            rule = self._take(route, request)
+            rule = self.decide(route, operation(request), _asked(request))
             if rule is None:
                 return await handler(request)
             return await _misbehaving(rule, request, handler)
 
         return misbehave
 
-    def _take(self, route: str, request: web.Request) -> Rule | None:
-        port = request.transport.get_extra_info("sockname")[1] if request.transport else 0
+    def decide(self, route: str, operation: str, asked: tuple[str, str, int]) -> Rule | None:
+        """Count a request, and return the rule that applies to it.
+
+        asked: its method and path, and the port that it came to
+        """
+        self._counts[operation] += 1
         for rule in self._rules:
-            if rule.fits(route, request.method, request.path, port):
+            if rule.fits(route, *asked):
                 if self._chance.random() >= rule.probability:
                     continue
                 if rule.times is not None:
@@ -170,6 +184,51 @@ class Faults:
         raise web.HTTPNotFound(text="No such control\n")
 
 
+def _asked(request: web.Request) -> tuple[str, str, int]:
+    port = request.transport.get_extra_info("sockname")[1] if request.transport else 0
+    return request.method, request.path, port
+
+
+async def answer_questions(faults: Faults, channel: socket.socket) -> None:
+    """Decide on requests to a server of the API that is another process, as long as it asks.
+
+    channel: keeps messages apart (SOCK_SEQPACKET)
+    """
+    loop = asyncio.get_running_loop()
+    channel.setblocking(False)
+    while question := await loop.sock_recv(channel, _MESSAGE_SIZE):
+        method, path, port = json.loads(question)
+        rule = faults.decide("api", f"{method} {path}", (method, path, port))
+        await loop.sock_sendall(channel, json.dumps(rule and asdict(rule)).encode())
+
+
+def remote_misbehaviour(channel: socket.socket) -> Any:
+    """Return a middleware that asks the other end of `channel` (see `answer_questions`).
+
+    It does what can be done to the beginning of a websocket: `latency_s` and `status`.
+    """
+    channel.setblocking(False)
+    asking = asyncio.Lock()
+
+    @web.middleware
+    async def misbehave(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        loop = asyncio.get_running_loop()
+        async with asking:
+            await loop.sock_sendall(channel, json.dumps(_asked(request)).encode())
+            answer = json.loads(await loop.sock_recv(channel, _MESSAGE_SIZE))
+        if answer is None:
+            return await handler(request)
+        rule = Rule.parse(answer)
+        await asyncio.sleep(rule.latency_s)
+        return await handler(request) if rule.status is None else _refusal(rule.status)
+
+    return misbehave
+
+
+def _refusal(status: int) -> web.Response:
+    return web.Response(status=status, text=f"Fault injected: {status}\n")
+
+
 def _parsed_rules(body: bytes) -> list[Rule]:
     try:
         values = json.loads(body or b"[]")
@@ -186,7 +245,7 @@ async def _misbehaving(rule: Rule, request: web.Request, handler: _Handler) -> w
     if rule.bytes_per_s is not None:
         await asyncio.sleep((request.content_length or 0) / rule.bytes_per_s)
     if rule.status is not None:
-        return web.Response(status=rule.status, text=f"Fault injected: {rule.status}\n")
+        return _refusal(rule.status)
     response = await handler(request)
     if rule.changes_answer:
         return await _send_changed(rule, request, response)

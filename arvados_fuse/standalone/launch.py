@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
-from arvados_fuse.standalone import directory
+from arvados_fuse.standalone import directory, interpreter
 from arvados_fuse.standalone.directory import DirectoryUnusable
 
 __all__ = ["ClusterAccess", "LaunchError", "ensure_running"]
@@ -103,9 +103,6 @@ def _start(place: Path, sample: bool, log: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "arvados_fuse.standalone", str(place), "--while-used"]
     if sample:
         command.append("--sample")
-    # The same code as ours, wherever it was found, and whatever the current directory becomes.
-    paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     try:
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     except OSError as error:
@@ -118,7 +115,7 @@ def _start(place: Path, sample: bool, log: Path) -> subprocess.Popen[bytes]:
             stderr=output,
             start_new_session=True,
             cwd="/",
-            env=environment,
+            env=interpreter.environment(),
         )
 
 

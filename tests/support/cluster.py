@@ -24,15 +24,19 @@ END_TIME_LIMIT_S = 20
 class RunningCluster:
     """A cluster on `directory`, started with `arguments`. Use it as a context manager.
 
+    under: a command that runs it, like ("strace", "-D")
     faults: whether `set_faults` and `request_counts` work
     env: what its users need in their environment
     dir: its directory
     insecure: TLS settings that let a client talk to it
     """
 
-    def __init__(self, directory: Path, *arguments: str, faults: bool = True) -> None:
+    def __init__(
+        self, directory: Path, *arguments: str, faults: bool = True, under: Sequence[str] = ()
+    ) -> None:
         self.dir = directory
         self.env: dict[str, str] = {}
+        self._under = tuple(under)
         self._arguments = (*arguments, *(["--faults"] if faults else []))
         self._process: subprocess.Popen[str] | None = None
         self._log = directory.with_name(directory.name + ".cluster.log")
@@ -64,7 +68,7 @@ class RunningCluster:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "arvados_fuse.standalone"),
+                    *(*self._under, sys.executable, "-m", "arvados_fuse.standalone"),
                     *(str(self.dir), *self._arguments),
                 ],
                 cwd=ROOT,

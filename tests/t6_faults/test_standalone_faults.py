@@ -144,7 +144,8 @@ def test_a_clock_that_is_fast_finds_signatures_expired(cluster, keep, locator):
 
 
 def test_websockets_can_be_refused(cluster, keep):
-    address = f"wss://{cluster.env['ARVADOS_API_HOST']}/websocket"
+    address = cluster.websocket_url()
+    cluster.request_counts(reset=True)
     trust = ssl.create_default_context()
     trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
     with websockets.sync.client.connect(address, ssl=trust) as websocket:
@@ -153,6 +154,7 @@ def test_websockets_can_be_refused(cluster, keep):
     with pytest.raises(websockets.exceptions.InvalidStatus):
         with websockets.sync.client.connect(address, ssl=trust):
             pytest.fail("it was accepted")
+    assert cluster.request_counts()["GET /websocket"] == 2
 
 
 def test_delete_ends_all_rules(cluster, keep, locator):

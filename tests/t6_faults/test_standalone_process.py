@@ -6,6 +6,7 @@ import http.client
 import itertools
 import json
 import os
+import queue
 import re
 import signal
 import socket
@@ -17,6 +18,8 @@ import threading
 import time
 from pathlib import Path
 
+import arvados.config
+import arvados.events
 import pytest
 
 from arvados_fuse.standalone.launch import LaunchError, ensure_running
@@ -95,7 +98,7 @@ class TestCommand:
             }
             rows = [line.split() for line in Path(listening).read_text().splitlines()[1:]]
             mine = [row[1] for row in rows if row[9] in inodes and row[3] == "0A"]
-            assert len(mine) == 2
+            assert len(mine) == 3  # the API, Keep, the event bus
             assert all(address.startswith("0100007F:") for address in mine)
 
     def test_second_start_on_a_directory_in_use(self, place):
@@ -171,6 +174,92 @@ class TestCommand:
                     answer.read()
                     assert answer.status == 404
                 connection.close()
+
+
+def event_bus(cluster):
+    """The number of the process of the event bus, which is the only child of the cluster's."""
+    children = Path(f"/proc/{cluster.pid}/task/{cluster.pid}/children")
+    (pid,) = wait_for(lambda: children.read_text().split())
+    return int(pid)
+
+
+def wait_for(what):
+    """Wait until `what` returns something that is true, and return that."""
+    found = []
+    wait_until(lambda: bool(found.append(what()) or found[-1]))
+    return found[-1]
+
+
+class TestEventBus:
+    """The event bus has a process of its own."""
+
+    @pytest.fixture
+    def listen(self):
+        """Listen with the official library; return a queue of what it receives."""
+        clients = []
+
+        def start(cluster):
+            received = queue.Queue()
+            clients.append(arvados.events.subscribe(cluster.api(), [], received.put, 0))
+            assert received.get(timeout=TIME_LIMIT_S) == {"status": 200}
+            return received
+
+        yield start
+        for client in clients:
+            client.close(timeout=5)
+
+    @pytest.fixture(autouse=True)
+    def insecure(self, monkeypatch):
+        monkeypatch.setitem(arvados.config.settings(), "ARVADOS_API_HOST_INSECURE", "1")
+
+    def next_event(self, received):
+        while True:
+            message = received.get(timeout=TIME_LIMIT_S)
+            if "object_uuid" in message:
+                return message["object_uuid"]
+
+    def test_it_comes_back_when_it_dies_and_clients_miss_nothing(self, place, listen):
+        with RunningCluster(place) as cluster:
+            received = listen(cluster)
+            api = cluster.api()
+            first = api.collections().create(body={"name": "first"}).execute()["uuid"]
+            assert self.next_event(received) == first
+            old = event_bus(cluster)
+            os.kill(old, signal.SIGKILL)
+            missed = [api.collections().create(body={}).execute()["uuid"] for _ in range(10)]
+            assert [self.next_event(received) for _ in missed] == missed
+            assert event_bus(cluster) != old
+            assert cluster.log.count("event bus") == cluster.log.count("\n") == 1
+
+    def test_it_is_no_orphan_when_the_cluster_is_killed(self, place):
+        with RunningCluster(place) as cluster:
+            process = Path(f"/proc/{event_bus(cluster)}")
+            cluster.kill()
+            wait_until(lambda: not process.exists() or "\nState:\tZ" in status_of(process))
+
+    def test_it_is_told_of_what_other_processes_change(self, place, listen):
+        with RunningCluster(place) as cluster:
+            received = listen(cluster)
+            done = run(place, "user", "add", "ann")
+            uuids = {self.next_event(received)}
+            while done.stdout.strip() not in uuids:
+                uuids.add(self.next_event(received))
+
+    def test_its_port_stays_over_restarts(self, place):
+        with RunningCluster(place) as cluster:
+            before = cluster.websocket_url()
+            cluster.restart()
+            assert cluster.websocket_url() == before
+            cluster.kill()
+            cluster.start()
+            assert cluster.websocket_url() == before
+
+
+def status_of(process):
+    try:
+        return (process / "status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return "\nState:\tZ"
 
 
 class TestUsers:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import operator
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from arvados_fuse.standalone import clock
@@ -20,7 +20,7 @@ from arvados_fuse.standalone.records.conditions import Condition, all_of
 from arvados_fuse.standalone.records.listing import fetch_one
 from arvados_fuse.standalone.records.tables import LOGS, resource_of_uuid
 
-__all__ = ["Event", "Subscription", "events_between", "is_visible", "newest_id", "subscription"]
+__all__ = ["Event", "Subscription", "events_between", "newest_id", "seen_by", "subscription"]
 
 _REDUCED = (
     "is_trashed",
@@ -31,6 +31,10 @@ _REDUCED = (
     "state",
 )
 """The attributes that events tell about; who wants more asks for the record."""
+
+_PIECE_LENGTH = 100
+_PIECE_SIZE = 1 << 20
+"""Bytes of messages, after which a piece of the log is long enough."""
 
 _COMPARISONS: dict[str, Callable[[str, str], bool]] = {
     "=": operator.eq,
@@ -44,7 +48,7 @@ _COMPARISONS: dict[str, Callable[[str, str], bool]] = {
 class Event(NamedTuple):
     """One entry of the log.
 
-    rest: the message for listeners as JSON, from behind its opening brace
+    rest: the message for listeners as JSON, in UTF-8, from behind its opening brace
     """
 
     id: int
@@ -52,7 +56,7 @@ class Event(NamedTuple):
     created_at: str
     object_uuid: str | None
     object_owner_uuid: str | None
-    rest: str
+    rest: bytes
 
 
 class Subscription(NamedTuple):
@@ -66,6 +70,11 @@ class Subscription(NamedTuple):
     filters: list[Any]
     event_types: frozenset[str] | None
     times: tuple[tuple[str, str], ...]
+
+    @property
+    def key(self) -> object:
+        """What is the same for all who want the same; it can be hashed."""
+        return self.event_types, self.times
 
     def wants(self, event: Event) -> bool:
         """Whether the event is one of those."""
@@ -103,12 +112,22 @@ def newest_id(db: sqlite3.Connection) -> int:
 
 
 def events_between(
-    db: sqlite3.Connection, after: int, upto: int, limit: int, since: str = ""
-) -> list[Event]:
-    """Return the first `limit` events with after < id <= upto that happened after `since`."""
+    db: sqlite3.Connection, after: int, upto: int, since: str = ""
+) -> tuple[list[Event], int]:
+    """Return the first events with after < id <= upto that happened after `since`.
+
+    They are as many as make a good piece to work on. The second result says how far they reach:
+    `upto` if there are no more.
+    """
     condition = Condition("id > ? AND id <= ? AND created_at > ?", (after, upto, since))
-    rows = sql.select(db, LOGS.small_columns, LOGS.name, condition, "ORDER BY id", limit=limit)
-    return [_event(decoded(LOGS, row)) for row in rows]
+    events = []
+    size = 0
+    for row in sql.select(db, LOGS.small_columns, LOGS.name, condition, "ORDER BY id"):
+        events.append(_event(decoded(LOGS, row)))
+        size += len(events[-1].rest)
+        if len(events) == _PIECE_LENGTH or size > _PIECE_SIZE:
+            return events, events[-1].id
+    return events, max(after, upto)
 
 
 def _event(entry: dict[str, Any]) -> Event:
@@ -129,7 +148,7 @@ def _event(entry: dict[str, Any]) -> Event:
         created_at=entry["created_at"],
         object_uuid=entry["object_uuid"],
         object_owner_uuid=entry["object_owner_uuid"],
-        rest=json.dumps(message)[1:],
+        rest=json.dumps(message)[1:].encode(),
     )
 
 
@@ -144,7 +163,18 @@ def _reduced(properties: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def is_visible(db: sqlite3.Connection, caller: Caller, event: Event, now: str) -> bool:
+def seen_by(
+    db: sqlite3.Connection, tokens: Iterable[str], events: Sequence[Event], now: str
+) -> dict[str, list[Event]]:
+    """Return for each token the events that may be seen with it, in their order."""
+    seen = {}
+    for token in tokens:
+        caller = auth.identify(db, token, now)
+        seen[token] = [e for e in events if caller and _is_visible(db, caller, e, now)]
+    return seen
+
+
+def _is_visible(db: sqlite3.Connection, caller: Caller, event: Event, now: str) -> bool:
     """Whether `caller` could get the object of the event; of one that is gone, its owner."""
     uuid = event.object_owner_uuid if event.event_type == "delete" else event.object_uuid
     resource = resource_of_uuid(uuid)

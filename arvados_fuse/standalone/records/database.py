@@ -29,14 +29,19 @@ class DatabaseUnusable(Exception):
 
 
 class Database:
-    """The database of one cluster. Its methods may be called from any thread."""
+    """The database of one cluster. Its methods may be called from any thread.
 
-    def __init__(self, path: Path) -> None:
+    is_ready: the tables are known to be there, and to be ours
+    """
+
+    def __init__(self, path: Path, *, is_ready: bool = False) -> None:
         self._path = path
         self._local = threading.local()
         self._writing = threading.Lock()
         self._opened: list[sqlite3.Connection] = []
         self._after_commit: Callable[[], None] | None = None
+        if is_ready:
+            return
         try:
             self._make_tables()
         except sqlite3.Error as error:
