@@ -21,9 +21,9 @@ Parts, from the bottom up::
     cluster     everything put together and served; cli, launch: two ways to start it
 
 Processes: one for the API and Keep, and one of lower priority for the event bus, which reads the
-database for itself. Threads: one event loop does all network traffic of a process. API methods are plain functions that run in a
-small pool of threads, so a slow query delays nobody else. Each thread has a SQLite connection of
-its own; writing transactions take turns.
+database for itself. Threads: one event loop does all network traffic of a process. API methods are
+plain functions that run in a small pool of threads, so a slow query delays nobody else. Each
+thread has a SQLite connection of its own; writing transactions take turns.
 
 Why aiohttp: one dependency gives HTTP with TLS, websockets, sending files without copying
 (``sendfile``) and uploads that are read as they arrive. The standard library has none of these
