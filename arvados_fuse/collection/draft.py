@@ -265,8 +265,8 @@ class DraftDirectory(Entry):
         if isinstance(found, DraftFile):
             return found
         if isinstance(found, int):
-            assert self.base is not None, "the index is one of the base"
-            segments = self.base.files().segments(found)
+            segments = self._base_segments(found)
+            assert segments is not None, "the index is one of the base"
             file = DraftFile(self, name, ExtentMap.from_segments(segments))
             file.revision = file.settled_revision = 0
             file.settled = segments
@@ -282,16 +282,22 @@ class DraftDirectory(Entry):
         For a file or directory that nobody uses as an object any more.
         """
         entry = self.overlay.get(name)
-        if entry is None or not entry.in_place:
+        if entry is None or entry.is_dirty or not entry.in_place:
             return False
         base = self.in_base(name)
-        if isinstance(entry, DraftFile):
-            forgettable = entry.revision == 0 and not entry.pins and isinstance(base, int)
+        if isinstance(entry, DraftDirectory):
+            forgettable = not entry.overlay and entry.base is base
         else:
-            forgettable = not (entry.overlay or entry.settled) and entry.base is base
+            forgettable = not entry.pins and self._base_segments(base) == entry.settled
         if forgettable:
             del self.overlay[name], self.settled[name]
         return forgettable
+
+    def _base_segments(self, found: BaseEntry) -> tuple[Segment, ...] | None:
+        """The content of a file of the base; None if it is no file."""
+        if self.base is None or not isinstance(found, int):
+            return None
+        return self.base.files().segments(found)
 
     def _take_from_base(self, entry: DraftFile | DraftDirectory) -> None:
         entry.settled_at = (self, entry.name)

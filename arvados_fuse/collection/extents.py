@@ -30,11 +30,14 @@ _PAGE = 512  # extents in a page, at most; half as many after a split
 
 
 class ChunkLike(Protocol):
-    """A chunk of the journal: all that is known of it here is which one it is."""
+    """A chunk of the journal: here it only matters which one it is."""
 
     @property
     def number(self) -> int:
         """Its number in its journal."""
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Exactly these bytes of it."""
 
 
 class Stored(NamedTuple):

@@ -154,7 +154,6 @@ def _start_anew(entry: DraftFile | DraftDirectory, draft: Draft) -> None:
     entry.settled_at = None
     if isinstance(entry, DraftFile):
         entry.settled, entry.settled_revision = None, -1
-        entry.revision += 1  # so that it cannot be taken for a file of the base
     else:
         entry.draft, entry.base, entry.settled = draft, None, {}
         entry.overlay = {name: kept for name, kept in entry.overlay.items() if kept is not None}

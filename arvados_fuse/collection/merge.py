@@ -1,0 +1,420 @@
+"""Moving a draft to a newer base: the result of a commit, or what somebody else has made of it.
+
+    with lock:
+        merged = rebase(draft, theirs, conflict_name)
+
+A merge of three: what the cluster was known to have, what it has now (theirs), and what is here
+(ours). What only they changed shows; what only we changed stays; a directory or file that we moved
+takes along what they changed in it. What both changed, unless it came out the same:
+
+- both changed or made a file, or one made a file of it and the other a directory: theirs has the
+  name, and ours gets the conflict name;
+- we changed it and they removed it: ours stays, as something new;
+- we removed it and they changed it: theirs comes back. So does a directory that we removed and in
+  which they made something, without the rest of what we removed.
+
+``theirs`` must not be older than the last commit that was settled, and no snapshot may be under
+way: after a rebase, one that was taken before must be dropped, not settled.
+
+The time depends on how much the draft holds as objects, and on the parsing of those directories of
+both trees (which is better done before, without the lock: see ``prepare``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
+from itertools import chain, count
+from typing import NamedTuple
+
+from arvados_fuse.collection.draft import BaseEntry, Draft, DraftDirectory, DraftFile
+from arvados_fuse.collection.extents import ExtentMap
+from arvados_fuse.collection.table import Segment
+from arvados_fuse.collection.tree import Tree, TreeDirectory
+from arvados_fuse.errors import ManifestError
+
+__all__ = ["Carried", "Conflict", "Fate", "Merged", "NewBase", "prepare", "rebase"]
+
+_HASH_DIGITS = 32
+
+
+class Fate(Enum):
+    """What became of an object of the draft."""
+
+    SAME = "the base shows the same content now, and the object is not in the draft any more"
+    CHANGED = "theirs is there now: in the base, or in the object itself if that is still in place"
+    GONE = "they removed it"
+    RENAMED = "it has the conflict name now"
+    BACK = "it had been removed, and is there again"
+
+
+class Carried(NamedTuple):
+    """An object with another fate than to stay as it is.
+
+    directory, name: where it was, or, for BACK, where it is
+    new_name: for RENAMED, its name now
+    """
+
+    directory: DraftDirectory
+    name: str
+    entry: DraftFile | DraftDirectory
+    fate: Fate
+    new_name: str = ""
+
+
+class NewBase(NamedTuple):
+    """A directory that shows another directory of a tree; None where there is none."""
+
+    directory: DraftDirectory
+    old: TreeDirectory | None
+    new: TreeDirectory
+
+
+class Conflict(NamedTuple):
+    """A file or directory that both have changed, by the path that theirs has.
+
+    kept_as: the path of ours
+    """
+
+    path: str
+    kept_as: str
+
+
+class Merged(NamedTuple):
+    """What a rebase has done: conflicts for the log, the rest for those who hold objects."""
+
+    conflicts: list[Conflict]
+    carried: list[Carried]
+    bases: list[NewBase]
+
+
+def prepare(draft: Draft, theirs: Tree) -> None:
+    """Parse what ``rebase`` looks at. Raises ManifestError, as ``rebase`` does.
+
+    Changes nothing. If it is called without the lock, the draft must not change meanwhile; what was
+    opened after it is parsed by ``rebase``.
+    """
+    for directory, tree_directory in _pairs(draft.root, theirs.root):
+        if directory.base is not None:
+            directory.base.files()
+        tree_directory.files()
+
+
+def rebase(draft: Draft, theirs: Tree, conflict_name: Callable[[str], str]) -> Merged:
+    """Move a draft to another base. Call it with the draft's lock.
+
+    ``conflict_name`` turns a name into one for ours. Raises ManifestError, and has changed nothing
+    then, if a directory that matters is damaged.
+    """
+    prepare(draft, theirs)
+    merge = _Merge(conflict_name)
+    draft.base = theirs
+    merge.directory(draft.root, theirs.root)
+    merge.settle_contests()
+    merge.bring_back()
+    _note_all(draft.root)
+    return merge.merged
+
+
+def _pairs(
+    directory: DraftDirectory, theirs: TreeDirectory
+) -> Iterator[tuple[DraftDirectory, TreeDirectory]]:
+    """Directories of the draft, each with the one that is in the same place of the cluster now."""
+    yield directory, theirs
+    new = [e for e in directory.overlay.values() if e is not None and e.settled_at is None]
+    for entry in chain(directory.settled.values(), new):
+        if isinstance(entry, DraftDirectory):
+            place = entry.settled_at or (directory, entry.name)
+            subdirectory = theirs.subdirectories.get(place[1])
+            if subdirectory is not None:
+                yield from _pairs(entry, subdirectory)
+
+
+def _note_all(directory: DraftDirectory) -> None:
+    """Find out anew what differs from the cluster."""
+    for entry in directory.overlay.values():
+        if isinstance(entry, DraftDirectory):
+            _note_all(entry)
+    directory.changed = {name for name in directory.overlay if directory.differs(name)}
+
+
+class _Merge:
+    """One rebase.
+
+    First each name that the draft holds is compared with theirs, through the tree as the cluster
+    had it. After that the bases are theirs everywhere, and whatever is not settled in a place is
+    new there. Then names that theirs has and ours as well are settled one by one; this must wait,
+    since ours may have come from a place that is compared later. Removed directories come back
+    last, when it is clear what is in them.
+    """
+
+    def __init__(self, conflict_name: Callable[[str], str]) -> None:
+        self.merged = Merged([], [], [])
+        self._conflict_name = conflict_name
+        self._contests: list[tuple[DraftDirectory, str]] = []
+        self._removed: list[DraftDirectory] = []  # those in it before a directory
+
+    # -- comparing --------------------------------------------------------------------------
+
+    def directory(self, directory: DraftDirectory, theirs: TreeDirectory) -> None:
+        """Compare all names that a directory holds."""
+        before = {name: self._ancestor(directory, name) for name in directory.overlay}
+        old = directory.base
+        self._set_base(directory, theirs)
+        for name, ancestor in before.items():
+            found = directory.in_base(name)
+            if isinstance(ancestor, DraftDirectory):
+                self._compare_directory(directory, name, ancestor, found)
+            elif isinstance(ancestor, DraftFile):
+                self._compare_file(directory, name, ancestor, found)
+            else:
+                self._compare_other(directory, name, _same_in_base(old, ancestor, theirs, found))
+
+    @staticmethod
+    def _ancestor(directory: DraftDirectory, name: str) -> DraftFile | DraftDirectory | BaseEntry:
+        if name in directory.settled:
+            return directory.settled[name]
+        return directory.in_base(name)
+
+    def _set_base(self, directory: DraftDirectory, theirs: TreeDirectory) -> None:
+        self.merged.bases.append(NewBase(directory, directory.base, theirs))
+        directory.base = theirs
+
+    def _compare_directory(
+        self, parent: DraftDirectory, name: str, directory: DraftDirectory, found: BaseEntry
+    ) -> None:
+        if isinstance(found, TreeDirectory):
+            self.directory(directory, found)
+            if directory.parent is None:
+                self._removed.append(directory)
+            return
+        self._vanish(directory, keep=False)
+        self._forget_settled(parent, name, found)
+
+    def _compare_file(
+        self, parent: DraftDirectory, name: str, file: DraftFile, found: BaseEntry
+    ) -> None:
+        theirs = _segments(parent, found)
+        same = theirs is not None and _same(file.settled, theirs)
+        clean_in_place = file.in_place and not file.is_dirty
+        if theirs is not None and file.parent is not None and (same or not file.is_dirty):
+            if clean_in_place and not file.pins:
+                self._drop(file, Fate.SAME if same else Fate.CHANGED)
+                del parent.settled[name]
+            else:
+                self._take_over(file, theirs, changed=not same)
+            return
+        if clean_in_place:
+            self._drop(file, Fate.GONE)
+        _make_new(file)
+        if same:  # it was removed here, and is still there
+            del parent.settled[name]
+        else:
+            self._forget_settled(parent, name, found)
+
+    def _compare_other(self, parent: DraftDirectory, name: str, same: bool) -> None:
+        """Compare what never was an object of the draft, and does not show in it."""
+        if not same:
+            self._forget_settled(parent, name, parent.in_base(name))
+
+    def _forget_settled(self, parent: DraftDirectory, name: str, found: BaseEntry) -> None:
+        """Nothing of ours is in a place any more, as far as the cluster is concerned."""
+        parent.settled.pop(name, None)
+        if found is not None:
+            self._contests.append((parent, name))
+        elif name in parent.overlay and parent.overlay[name] is None:
+            del parent.overlay[name]
+
+    def _take_over(self, file: DraftFile, theirs: tuple[Segment, ...], *, changed: bool) -> None:
+        """Let a file that stays an object know what the cluster has: new signatures at least."""
+        was_dirty = file.is_dirty
+        file.settled = theirs
+        if not was_dirty:
+            file.extents = ExtentMap.from_segments(theirs)
+        if changed:
+            file.revision += 1
+            file.settled_revision = file.revision
+            assert file.parent is not None, "what is removed takes over nothing"
+            self._report(file.parent, file.name, file, Fate.CHANGED)
+
+    # -- what they removed ------------------------------------------------------------------
+
+    def _vanish(self, directory: DraftDirectory, *, keep: bool) -> None:
+        """They removed a directory: of ours, what we changed stays, or all of it if we moved it."""
+        keep = keep or (directory.parent is not None and not directory.in_place)
+        if keep:
+            _take_all(directory)
+        for entry in directory.settled.values():
+            if isinstance(entry, DraftDirectory):
+                self._vanish(entry, keep=keep)
+            elif entry is not None:
+                if entry.in_place and not entry.is_dirty and not keep:
+                    self._drop(entry, Fate.GONE)
+                _make_new(entry)
+        directory.overlay = {n: entry for n, entry in directory.overlay.items() if entry}
+        directory.settled = {}
+        directory.base = None
+        if directory.in_place and not directory.overlay and not keep:
+            self._drop(directory, Fate.GONE)
+        directory.settled_at = None
+
+    def _drop(self, entry: DraftFile | DraftDirectory, fate: Fate) -> None:
+        parent = entry.parent
+        assert parent is not None, "it is in place"
+        del parent.overlay[entry.name]
+        entry.parent = None
+        self._report(parent, entry.name, entry, fate)
+
+    # -- names that both have ---------------------------------------------------------------
+
+    def settle_contests(self) -> None:
+        """Settle who has the name, for all names that theirs has and we knew nothing of."""
+        for directory, name in self._contests:  # which grows
+            self._settle_contest(directory, name)
+
+    def _settle_contest(self, directory: DraftDirectory, name: str) -> None:
+        ours = directory.overlay.get(name)
+        found = directory.in_base(name)
+        theirs = _segments(directory, found)
+        if ours is None:
+            directory.overlay.pop(name, None)
+        elif isinstance(ours, DraftFile) and theirs is not None and _has(ours, theirs):
+            self._become_theirs(directory, ours, theirs)
+        elif (
+            isinstance(ours, DraftDirectory)
+            and isinstance(found, TreeDirectory)
+            and ours.settled_at is None
+        ):
+            ours.settled_at = (directory, name)
+            directory.settled[name] = ours
+            self._set_base(ours, found)
+            self._contests += [(ours, inside) for inside in ours.overlay if ours.in_base(inside)
+                               is not None]  # fmt: skip
+        else:
+            self._give_way(directory, name, ours)
+
+    def _become_theirs(
+        self, directory: DraftDirectory, file: DraftFile, theirs: tuple[Segment, ...]
+    ) -> None:
+        """Both have made the same file."""
+        if file.settled_at is not None:  # we moved it here, and the cluster still has it there too
+            old_directory, old_name = file.settled_at
+            del old_directory.settled[old_name]
+        file.settled_at = (directory, file.name)
+        file.settled_revision = file.revision
+        if file.pins:
+            directory.settled[file.name] = file
+            self._take_over(file, theirs, changed=False)
+        else:
+            self._drop(file, Fate.SAME)
+            file.settled_at = None
+
+    def _give_way(
+        self, directory: DraftDirectory, name: str, ours: DraftFile | DraftDirectory
+    ) -> None:
+        """Give ours the conflict name."""
+        del directory.overlay[name]
+        new_name = self._conflict_name(name)
+        for number in count(2):
+            if not directory.has(new_name):
+                break
+            new_name = self._conflict_name(f"{number}-{name}")
+        path = directory.path()
+        prefix = f"{path}/" if path else ""
+        self.merged.conflicts.append(Conflict(prefix + name, prefix + new_name))
+        self._report(directory, name, ours, Fate.RENAMED, new_name)
+        directory.overlay[new_name] = ours
+        ours.name = new_name
+
+    def bring_back(self) -> None:
+        """Let directories come back that we removed, and that have entries now."""
+        for directory in self._removed:
+            if directory.is_empty:
+                continue
+            assert directory.settled_at is not None, "theirs has it"
+            parent, name = directory.settled_at
+            ours = parent.overlay.get(name)
+            if ours is not None:
+                self._give_way(parent, name, ours)
+            parent.overlay[name] = directory
+            directory.parent, directory.name = parent, name
+            self._report(parent, name, directory, Fate.BACK)
+
+    def _report(
+        self,
+        directory: DraftDirectory,
+        name: str,
+        entry: DraftFile | DraftDirectory,
+        fate: Fate,
+        new_name: str = "",
+    ) -> None:
+        self.merged.carried.append(Carried(directory, name, entry, fate, new_name))
+
+
+def _make_new(file: DraftFile) -> None:
+    """Let a file be one that the cluster does not have."""
+    file.settled_at = file.settled = None
+    file.settled_revision = -1
+
+
+def _take_all(directory: DraftDirectory) -> None:
+    """Make objects of all that a directory shows of its base, as far as it can be read."""
+    for name in list(directory.directory_names()):
+        directory.directory(name)
+    try:
+        names = [name for _index, name in directory.base_files()]
+    except ManifestError:
+        return  # nobody could read these files, before or after
+    for name in names:
+        try:
+            directory.open_file(name)
+        except ManifestError:
+            continue
+
+
+def _segments(directory: DraftDirectory, found: BaseEntry) -> tuple[Segment, ...] | None:
+    """The content of a file of a directory's base; None if it is no file, or damaged."""
+    if directory.base is None or not isinstance(found, int):
+        return None
+    try:
+        return directory.base.files().segments(found)
+    except ManifestError:
+        return None
+
+
+def _same_in_base(
+    old: TreeDirectory | None, ancestor: BaseEntry, theirs: TreeDirectory, found: BaseEntry
+) -> bool:
+    """Whether two bases have the same file under a name."""
+    return (
+        old is not None
+        and isinstance(ancestor, int)
+        and isinstance(found, int)
+        and old.files().same_content(ancestor, theirs.files(), found)
+    )
+
+
+def _has(file: DraftFile, segments: tuple[Segment, ...]) -> bool:
+    """Whether a file has that content; what is not stored yet is never the same."""
+    if file.size != sum(segment.size for segment in segments):
+        return False
+    try:
+        return _same(file.extents.segments(), segments)
+    except ValueError:
+        return False
+
+
+def _same(mine: Sequence[Segment] | None, theirs: Sequence[Segment]) -> bool:
+    """Whether two contents are the same parts of the same blocks, whatever the signatures."""
+    return mine is not None and _plain(mine) == _plain(theirs)
+
+
+def _plain(segments: Sequence[Segment]) -> list[tuple[str, int, int]]:
+    plain: list[tuple[str, int, int]] = []
+    for locator, offset, size in segments:
+        digest = locator[:_HASH_DIGITS]
+        if plain and plain[-1][0] == digest and sum(plain[-1][1:]) == offset:
+            plain[-1] = (digest, plain[-1][1], plain[-1][2] + size)
+        else:
+            plain.append((digest, offset, size))
+    return plain
