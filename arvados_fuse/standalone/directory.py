@@ -20,6 +20,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from arvados_fuse.standalone.durable import make_directory
+
 __all__ = [
     "DirectoryInUse",
     "DirectoryUnusable",
@@ -53,7 +55,7 @@ class DirectoryInUse(DirectoryUnusable):
 def prepare(directory: Path) -> None:
     """Make the directory, for this user only. Raises DirectoryUnusable."""
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(directory)
         directory.chmod(0o700)
     except OSError as error:
         raise DirectoryUnusable(f"cannot use {directory}: {error.strerror}") from error

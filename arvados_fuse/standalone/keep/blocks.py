@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from arvados_fuse.standalone.durable import make_directory, sync_directory
 from arvados_fuse.standalone.keep.trash import is_at, rescue
 from arvados_fuse.standalone.randoms import base36
 
@@ -96,7 +97,7 @@ class BlockStore:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._incoming = directory / "incoming"
-        self._incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(self._incoming)
         for leftover in self._incoming.iterdir():
             leftover.unlink()
         self._verified: OrderedDict[str, _Identity] = OrderedDict()
@@ -134,10 +135,10 @@ class BlockStore:
         block.sync()
         if path.parent.name not in self._synced_parents:
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            _sync_directory(self._directory)
+            sync_directory(self._directory)
             self._synced_parents.add(path.parent.name)
         block.path.rename(path)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
         with path.open("rb") as file:
             self._remember(block_hash, _identity(file.fileno()))
 
@@ -158,7 +159,7 @@ class BlockStore:
             os.utime(file.fileno())
             os.fsync(file.fileno())
             # Another request may have renamed it a moment ago, without having synced that yet.
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
             self._remember(block.block_hash, _identity(file.fileno()))
         return True
 
@@ -237,11 +238,3 @@ def _same_content(first: Path, second: Path) -> bool:
             if piece != other.read(_PIECE):
                 return False
     return True
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
