@@ -195,8 +195,8 @@ def _add_life_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--subtype",
         default="",
-        help="let the mount table say fuse.SUBTYPE; with one of the next three, touch only mounts"
-        " that have it",
+        help="let the mount table say fuse.SUBTYPE; with --unmount or --unmount-all, touch only"
+        " mounts that have it",
     )
     actions = group.add_mutually_exclusive_group()
 

@@ -8,7 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from arvados_fuse.command import arguments, background, execute
+from arvados_fuse.command.arguments import Action, Settings
 from arvados_fuse.command.problem import CommandError
+from arvados_fuse.command.unmounting import unmount_all, unmount_here
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +21,9 @@ __all__ = ["main"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `arv-mount` with these arguments (default: those of the process).
 
-    Returns the exit code: 0 when a foreground mount was unmounted or a background mount works;
-    the command's with --exec; 1 for what cannot be mounted; 2 for a wrong command line.
+    Returns the exit code: 0 when a foreground mount was unmounted, a background mount works, or
+    what was to be unmounted is gone; the command's with --exec; 1 for what cannot be done; 2 for
+    a wrong command line.
     """
     try:
         return _run(arguments.parse(sys.argv[1:] if argv is None else argv))
@@ -29,7 +32,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
 
 
-def _run(settings: arguments.Settings) -> int:
+def _run(settings: Settings) -> int:
+    if settings.action is Action.UNMOUNT:
+        unmount_here(settings.mount_dir, settings.subtype, settings.unmount_timeout_s)
+        return 0
+    if settings.action is Action.UNMOUNT_ALL:
+        unmount_all(settings.mount_dir, settings.subtype, settings.unmount_timeout_s)
+        return 0
+    if settings.action is Action.REPLACE:
+        # Whatever its subtype is, as in the official driver: what is mounted now is named by it.
+        unmount_here(settings.mount_dir, "", settings.unmount_timeout_s)
+    return _mount(settings)
+
+
+def _mount(settings: Settings) -> int:
     try:
         # Imported late: --help and wrong arguments need not wait for the client library. What
         # libraries warn of when they are imported is for developers, not for our users.
@@ -43,7 +59,7 @@ def _run(settings: arguments.Settings) -> int:
             " NAME=VALUE."
         ) from None
 
-    if settings.foreground:
+    if settings.foreground and not settings.command:
         return mount.serve(settings, lambda: None)
     start = partial(
         background.start,

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from arvados_fuse.command.problem import CommandError
 
-__all__ = ["Mounted", "mounted_at", "prepare", "unmount"]
+__all__ = ["Mounted", "mounted_at", "mounts_below", "prepare", "unmount"]
 
 log = logging.getLogger(__name__)
 
@@ -27,12 +27,21 @@ LINKS_MAX = 40
 class Mounted(NamedTuple):
     """A file system that is mounted.
 
+    place: where, without links
     kind: its type, such as "fuse" or "ext4"
     source: what is mounted, as the mount table has it
+    device: the minor number of its device; for FUSE, the number of its connection
     """
 
+    place: str
     kind: str
     source: str
+    device: int
+
+    @property
+    def is_fuse(self) -> bool:
+        """Whether a FUSE daemon serves it: "fuse", or "fuse." and a subtype."""
+        return self.kind.partition(".")[0] == "fuse"
 
 
 def prepare(directory: Path) -> None:
@@ -73,16 +82,33 @@ def mounted_at(directory: Path) -> Mounted | None:
 
     Reads the kernel's list and does not touch the mount, which may hang.
     """
-    found = None
-    place = _without_links(directory)
+    table = _mount_table()
+    place = _without_links(directory, table)
+    return next((mounted for mounted in reversed(table) if mounted.place == place), None)
+
+
+def mounts_below(directory: Path) -> list[Mounted]:
+    """Return what is mounted on `directory` and below it, the last first.
+
+    Does not touch the mounts.
+    """
+    table = _mount_table()
+    place = _without_links(directory, table)
+    below = place.rstrip("/") + "/"
+    return [m for m in reversed(table) if m.place == place or m.place.startswith(below)]
+
+
+def _mount_table() -> list[Mounted]:
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mountinfo:
-        for line in mountinfo:
-            # 36 35 98:0 /root /mount/point rw shared:1 - type source options: proc(5)
-            before, _, after = line.partition(" - ")
-            if _unescape(before.split(" ")[4]) == place:
-                kind, source, *_ = after.split(" ")
-                found = Mounted(kind, _unescape(source))
-    return found
+        return [_mounted(line) for line in mountinfo]
+
+
+def _mounted(line: str) -> Mounted:
+    # 36 35 98:0 /root /mount/point rw shared:1 - type source options: proc(5)
+    before, _, after = line.partition(" - ")
+    fields = before.split(" ")
+    kind, source, *_ = after.split(" ")
+    return Mounted(_unescape(fields[4]), kind, _unescape(source), int(fields[2].split(":")[1]))
 
 
 def unmount(directory: Path) -> None:
@@ -90,7 +116,7 @@ def unmount(directory: Path) -> None:
 
     Raises CommandError if that cannot be done.
     """
-    place = _without_links(directory)
+    place = _without_links(directory, _mount_table())
     try:
         done = subprocess.run(
             ["fusermount", "-u", "-z", place], capture_output=True, text=True, check=False
@@ -121,17 +147,31 @@ def _is_dead(directory: Path) -> bool:
     return answers == [errno.ENOTCONN]
 
 
-def _without_links(directory: Path) -> str:
-    """Return where `directory` really is. Does not touch what is mounted there."""
-    place = directory
-    for _ in range(LINKS_MAX):
-        place = Path(os.path.realpath(place.parent), place.name)
+def _without_links(directory: Path, table: list[Mounted]) -> str:
+    """Return where `directory` really is.
+
+    Asks no FUSE file system for anything, as it may hang: what is below one is taken literally.
+    """
+    fuse = {mounted.place for mounted in table if mounted.is_fuse}
+    place, links = "/", 0
+    rest = list(directory.parts[:0:-1])  # names still to go through, the next one last
+    while rest and place not in fuse:
+        name = rest.pop()
+        if name == "..":
+            place = os.path.dirname(place)
+            continue
         try:
             # Of a mount point the kernel itself answers that it is no link.
-            place = place.parent / os.readlink(place)
+            target = Path(os.readlink(os.path.join(place, name)))
         except OSError:
+            place = os.path.join(place, name)
+            continue
+        links += 1
+        if links > LINKS_MAX:
             break
-    return str(place)
+        rest.extend(reversed(target.parts[1:] if target.is_absolute() else target.parts))
+        place = "/" if target.is_absolute() else place
+    return os.path.join(place, *reversed(rest))
 
 
 def _unescape(field: str) -> str:

@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import contextmanager
+from typing import ClassVar
 
 import pytest
 
@@ -25,6 +27,26 @@ def directory(tmp_path):
     yield path
     if is_mounted(path):
         subprocess.run(["fusermount", "-u", "-z", path], check=True)
+
+
+@contextmanager
+def suspended(running):
+    """Let the daemon of a mount hang for a while; then it goes on, and ends."""
+    running.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        running.process.send_signal(signal.SIGCONT)
+        running.process.wait(20)
+        running.close()
+
+
+@contextmanager
+def running_in(directory):
+    """A program whose working directory is `directory`."""
+    with subprocess.Popen(["sleep", "60"], cwd=directory) as program:
+        yield
+        program.kill()
 
 
 def assert_fails(done, code, *words):
@@ -158,6 +180,91 @@ class TestMountPoint:
             again.expected_log.append("Cleared the dead mount of arvados:.* on")
             assert "home" in os.listdir(directory)
             assert "Cleared the dead mount" in again.log
+
+
+class TestUnmount:
+    """Needs no cluster: the environment is empty, but for the path of fusermount."""
+
+    ENV: ClassVar = {"PATH": os.environ["PATH"]}
+
+    def test_unmounts_and_the_process_ends(self, mount):
+        running = mount()
+        done = arv_mount("--unmount", running.directory, env=self.ENV)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert not is_mounted(running.directory)
+        assert running.process.wait(20) == 0
+
+    @pytest.mark.parametrize("option", ["--unmount", "--unmount-all"])
+    def test_nothing_mounted_is_fine(self, tmp_path, option):
+        for directory in (tmp_path, tmp_path / "none"):
+            done = arv_mount(option, directory, env=self.ENV)
+            assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+    def test_dead_mount(self, directory, env):
+        RunningMount(directory, env=env).kill()
+        assert arv_mount("--unmount", directory, env=self.ENV).returncode == 0
+        directory.rmdir()
+
+    def test_hung_mount_is_not_asked_for_anything(self, directory, env):
+        running = RunningMount(directory, env=env)
+        with suspended(running):
+            link = directory.with_name("link")
+            link.symlink_to(directory)
+            # A time limit, as the hung daemon would be waited for here.
+            done = arv_mount("--unmount-timeout=0.1", "--unmount", link, env=self.ENV)
+            assert (done.returncode, done.stderr) == (0, "")
+            directory.rmdir()
+
+    def test_busy_mount_goes_at_once(self, mount):
+        running = mount()
+        with running_in(running.directory):
+            done = arv_mount("--unmount-timeout=0.1", "--unmount", running.directory, env=self.ENV)
+            assert done.returncode == 0
+            assert not is_mounted(running.directory)
+
+    def test_another_subtype_stays(self, mount):
+        running = mount("--subtype", "one")
+        arv_mount("--unmount", "--subtype", "two", running.directory, env=self.ENV)
+        assert is_mounted(running.directory)
+        arv_mount("--unmount", "--subtype", "one", running.directory, env=self.ENV)
+        assert not is_mounted(running.directory)
+
+    def test_all_that_is_below(self, mount, tmp_path):
+        first, second = mount(), mount("--subtype", "one")
+        done = arv_mount("--unmount-all", tmp_path, env=self.ENV)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert not is_mounted(first.directory)
+        assert not is_mounted(second.directory)
+
+    def test_all_or_nothing(self, mount, tmp_path):
+        first, second = mount("--subtype", "one"), mount()
+        done = arv_mount("--unmount-all", "--subtype", "one", tmp_path, env=self.ENV)
+        assert_fails(done, 1, str(second.directory), "its type is fuse.")
+        assert is_mounted(first.directory)
+
+
+class TestReplace:
+    def test_what_is_mounted_gives_way(self, mount, env):
+        before = mount("--home")
+        done = arv_mount("--replace", before.directory, env=env)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert before.process.wait(20) == 0
+        assert "by_id" in os.listdir(before.directory)
+
+    def test_hung_mount_gives_way(self, directory, env):
+        with suspended(RunningMount(directory, env=env)):
+            done = arv_mount("--replace", "--unmount-timeout=0.1", directory, env=env)
+            assert (done.returncode, done.stderr) == (0, "")
+            assert "by_id" in os.listdir(directory)
+
+    def test_nothing_there_is_fine(self, directory, env):
+        assert arv_mount("--replace", directory, env=env).returncode == 0
+
+
+def test_subtype_is_in_the_mount_table(mount):
+    running = mount("--subtype", "mine")
+    line = next(x for x in open("/proc/mounts") if str(running.directory) in x)
+    assert line.split()[2] == "fuse.mine"
 
 
 class TestExec:
