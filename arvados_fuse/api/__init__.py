@@ -10,6 +10,14 @@ Source of the calls and fields: Arvados documentation, "API Reference".
 """
 
 from arvados_fuse.api.cluster import ArvadosCluster, Cluster
-from arvados_fuse.api.records import CollectionContent, Item, Record, Shared
+from arvados_fuse.api.records import CollectionContent, Item, Record, Shared, collection_content
 
-__all__ = ["ArvadosCluster", "Cluster", "CollectionContent", "Item", "Record", "Shared"]
+__all__ = [
+    "ArvadosCluster",
+    "Cluster",
+    "CollectionContent",
+    "Item",
+    "Record",
+    "Shared",
+    "collection_content",
+]

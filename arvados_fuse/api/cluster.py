@@ -13,6 +13,7 @@ from arvados_fuse.api.records import (
     Item,
     Record,
     Shared,
+    collection_content,
     collection_item,
     group_item,
     has_method,
@@ -168,7 +169,7 @@ class ArvadosCluster:
     def collection(self, ident: str) -> CollectionContent:
         """Return the collection of this uuid or portable data hash."""
         record = self._send(lambda client: client.collections().get(uuid=ident))
-        return CollectionContent(collection_item(record), text(record, "manifest_text"))
+        return collection_content(record)
 
     # -- versions ---------------------------------------------------------------------------
 

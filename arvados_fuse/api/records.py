@@ -19,6 +19,7 @@ __all__ = [
     "Item",
     "Record",
     "Shared",
+    "collection_content",
     "collection_item",
     "group_item",
     "has_method",
@@ -125,6 +126,11 @@ def collection_item(record: Record) -> Item:
         portable_data_hash=text(record, "portable_data_hash"),
         is_project=False,
     )
+
+
+def collection_content(record: Record) -> CollectionContent:
+    """Return what a directory needs of a whole collection. Raises RecordError."""
+    return CollectionContent(collection_item(record), text(record, "manifest_text"))
 
 
 def group_item(record: Record) -> Item:

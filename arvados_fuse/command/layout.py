@@ -8,10 +8,14 @@ from arvados_fuse.command.layout_options import ALL_PLACES, Kind, Place
 from arvados_fuse.command.problem import CommandError
 from arvados_fuse.errors import NoSuchEntry
 from arvados_fuse.fusedir.collection import CollectionDirectory
-from arvados_fuse.fusedir.magic import BY_ID_README, FixedDirectory, MagicDirectory
-from arvados_fuse.fusedir.project import HomeDirectory, ProjectDirectory
+from arvados_fuse.fusedir.magic import FixedDirectory, HashDirectory, MagicDirectory
+from arvados_fuse.fusedir.project import HomeDirectory, project_directory
+from arvados_fuse.fusedir.shared import SharedDirectory
+from arvados_fuse.fusedir.tags import TagsDirectory
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from arvados_fuse.fusedir.directory import Directory, Surroundings
 
 __all__ = ["plant_root"]
@@ -20,9 +24,17 @@ ROOT_README = """\
 This is an Arvados cluster, shown as a file system.
 
   home/    your home project: your collections and projects
+  shared/  projects that others share with you, by owner
   by_id/   any collection or project that you can read, by its uuid or portable data hash
+  by_tag/  collections by the tags that they have
 
-The mount is read-only. To unmount it: fusermount -u and the path of this directory.
+In each collection and project there is more that is found by name, and not listed:
+
+  .arvados#collection   the record of the collection, as JSON
+  .arvados#versions/    the stored versions of the collection, by number
+  .arvados#project      the record of the project, as JSON
+
+To unmount: fusermount -u and the path of this directory.
 """
 
 
@@ -35,7 +47,12 @@ def plant_root(places: tuple[Place, ...], around: Surroundings) -> None:
     """
     first = places[0]
     if first.path == "":
-        _plant(_directory(first, around, None), first)
+        try:
+            _plant(_directory(first, around, None))
+        except NoSuchEntry:
+            raise CommandError(
+                f"There is no {first.kind.value} {first.target} that you can read."
+            ) from None
         return
     root = FixedDirectory(around, None, "")
     root.plant()
@@ -45,33 +62,39 @@ def plant_root(places: tuple[Place, ...], around: Surroundings) -> None:
         directory = _directory(place, around, root)
         root.put(place.path, directory)
         if isinstance(directory, MagicDirectory):
-            directory.put_text("README", BY_ID_README)
+            directory.put_text("README", directory.readme)
 
 
-def _plant(root: Directory, place: Place) -> None:
+def _plant(root: Directory) -> None:
     root.plant()
-    try:
-        root.refresh()
-    except NoSuchEntry:
-        raise CommandError(
-            f"There is no {place.kind.value} {place.target} that you can read."
-        ) from None
+    root.refresh()
     if isinstance(root, MagicDirectory):
         # With a by_id of its own, as in the official driver: by_id/ID is a path in both modes.
-        by_id = MagicDirectory(root.around, root, "by_id")
-        root.put_text("README", BY_ID_README)
+        by_id = type(root)(root.around, root, "by_id")
+        root.put_text("README", root.readme)
         root.put("by_id", by_id)
-        by_id.put_text("README", BY_ID_README)
+        by_id.put_text("README", by_id.readme)
 
 
 def _directory(place: Place, around: Surroundings, parent: Directory | None) -> Directory:
-    """Make the directory of `place`, whose parent is `parent`."""
+    """Make the directory of `place`, whose parent is `parent`.
+
+    Raises CommandError for what cannot be mounted, and the errors of `api.Cluster`.
+    """
+    if place.kind in _KINDS:
+        return _KINDS[place.kind](around, parent, place.path)
+    if place.kind is Kind.HOME:
+        return HomeDirectory(around, parent, around.cluster.user_uuid(), place.path)
     if place.kind is Kind.COLLECTION:
         return CollectionDirectory(around, parent, place.target, place.path)
     if place.kind is Kind.PROJECT:
-        return ProjectDirectory(around, parent, place.target, place.path)
-    if place.kind is Kind.HOME:
-        return HomeDirectory(around, parent, around.cluster.user_uuid(), place.path)
-    if place.kind is Kind.BY_ID:
-        return MagicDirectory(around, parent, place.path)
-    raise CommandError(f"There is no directory of the {place.kind.value} yet.")
+        return project_directory(around, parent, around.cluster.project(place.target), place.path)
+    raise CommandError("A temporary collection needs a mount that is made with --read-write.")
+
+
+_KINDS: dict[Kind, Callable[[Surroundings, Directory | None, str], Directory]] = {
+    Kind.BY_ID: MagicDirectory,
+    Kind.BY_PDH: HashDirectory,
+    Kind.BY_TAG: lambda around, parent, name: TagsDirectory(around, parent, name, name),
+    Kind.SHARED: lambda around, parent, name: SharedDirectory(around, parent, name, name),
+}

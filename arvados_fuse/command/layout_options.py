@@ -54,7 +54,9 @@ class _Mode(NamedTuple):
 
 ALL_PLACES = (
     Place(Kind.HOME, "home"),
+    Place(Kind.SHARED, "shared"),
     Place(Kind.BY_ID, "by_id"),
+    Place(Kind.BY_TAG, "by_tag"),
 )
 """What `--all` shows."""
 

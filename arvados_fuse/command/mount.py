@@ -102,7 +102,7 @@ def _file_system(
         inodes=inodes,
         flights=SingleFlight(llfuse.lock_released, REQUEST_TIME_LIMIT_S),
         kernel=kernel,
-        names=NameRules(cluster.slash_substitution),
+        names=NameRules(cluster.slash_substitution, settings.encoding),
         trust=Trust(settings.refresh_time_s),
         background=Refresher(inodes, llfuse.lock, Workers(REFRESH_THREADS, "refresh")),
         started_ns=time.time_ns(),

@@ -7,16 +7,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from arvados_fuse.api import CollectionContent, collection_content
 from arvados_fuse.collection.tree import Tree
 from arvados_fuse.fresh import FOREVER
 from arvados_fuse.fusedir.directory import Directory, Surroundings
+from arvados_fuse.fusedir.record import COLLECTION_RECORD, RecordFile
 from arvados_fuse.fusedir.tree import TreeBacked
+from arvados_fuse.fusedir.versions import VERSIONS, VersionsDirectory
 
 if TYPE_CHECKING:
-    from arvados_fuse.api import Item
+    from arvados_fuse.api import Item, Record
     from arvados_fuse.events import Event
+    from arvados_fuse.fresh import FreshBase
 
 __all__ = ["CollectionDirectory"]
+
+_VERSIONS_KEY = "/versions"
+"""A key that no subdirectory can have."""
 
 
 class _Fetched(NamedTuple):
@@ -140,9 +147,7 @@ class CollectionDirectory(TreeBacked):
             item = self.around.cluster.collection_state(self.ident)
             if item.portable_data_hash == self._portable_data_hash:
                 return _Fetched(item, None, 0)
-        content = self.around.cluster.collection(self.ident)
-        tree = Tree.from_manifest(content.manifest_text)
-        return _Fetched(content.item, tree, tree.footprint())
+        return _with_tree(self.around.cluster.collection(self.ident))
 
     def landed(self, fetched: _Fetched) -> None:
         """Take over the record, and the tree if there is a new one."""
@@ -170,6 +175,40 @@ class CollectionDirectory(TreeBacked):
             if self.live > 0:
                 self.around.background.refresh(self)
 
+    # -- what is found by name and not listed -------------------------------------------------
+
+    def child(self, name: str) -> FreshBase:
+        """Return the file or directory called `name`, or what is there without being listed.
+
+        Raises NoSuchEntry, ManifestError; for records and versions, the errors of `api.Cluster`.
+        """
+        if name == COLLECTION_RECORD:
+            file = RecordFile(self, name, self.record)
+            self.around.inodes.add(file)
+            return file
+        if name == VERSIONS and self.has_versions:
+            return self._versions()
+        return super().child(name)
+
+    def record(self) -> Record:
+        """Ask for the whole record. Runs without the lock; raises the errors of `api.Cluster`."""
+        return self.around.cluster.record(self.ident)
+
+    @property
+    def has_versions(self) -> bool:
+        """Whether the collection has a directory of its versions."""
+        return not self.immutable
+
+    def _versions(self) -> FreshBase:
+        versions = self.children.get(_VERSIONS_KEY)
+        if versions is None:
+            versions = VersionsDirectory(self, _VERSIONS_KEY, self.ident, self._version)
+            self.adopt(_VERSIONS_KEY, versions)
+        return versions
+
+    def _version(self, versions: VersionsDirectory, number: int) -> Directory:
+        return VersionDirectory(self.around, versions, self.ident, number)
+
     def shrink(self) -> None:
         """Forget the parsed files, or the whole content if no object depends on it."""
         if self.live > 0:
@@ -181,3 +220,36 @@ class CollectionDirectory(TreeBacked):
         self._portable_data_hash = ""
         self._tree_bytes = 0
         self._content_until = 0.0
+
+
+class VersionDirectory(CollectionDirectory):
+    """A collection as it was, or is, in the version of one number.
+
+    Its content is fetched by the number each time, so that it stays that of this version also when
+    the current version becomes an old one.
+    """
+
+    __slots__ = ("_number",)
+
+    def __init__(self, around: Surroundings, parent: Directory, uuid: str, number: int) -> None:
+        super().__init__(around, parent, uuid, str(number))
+        self.key = str(number)
+        self._number = number
+
+    @property
+    def has_versions(self) -> bool:
+        """No: a version is one itself."""
+        return False
+
+    def record(self) -> Record:
+        """Ask for the version's record. Runs without the lock."""
+        return self.around.cluster.version(self.ident, self._number)
+
+    def fetch(self) -> _Fetched:
+        """Ask for the version. Raises NoSuchEntry if it cannot be seen, ManifestError."""
+        return _with_tree(collection_content(self.record()))
+
+
+def _with_tree(content: CollectionContent) -> _Fetched:
+    tree = Tree.from_manifest(content.manifest_text)
+    return _Fetched(content.item, tree, tree.footprint())

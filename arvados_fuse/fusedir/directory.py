@@ -13,7 +13,7 @@ from arvados_fuse.fresh import FreshBase
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from arvados_fuse.api import Cluster
+    from arvados_fuse.api import Cluster, Item
     from arvados_fuse.events import Event
     from arvados_fuse.fresh import KernelNotifier, SingleFlight
     from arvados_fuse.fusedir.listing import Listing
@@ -107,6 +107,10 @@ class Directory(FreshBase):
 
     def landed(self, fetched: Any) -> None:
         """Take over what `fetch` returned."""
+        raise NotImplementedError
+
+    def confirm(self, item: Item, valid_until: float) -> None:
+        """Note that the record was seen to be `item`, which holds until `valid_until`."""
         raise NotImplementedError
 
     def listing(self) -> Listing:

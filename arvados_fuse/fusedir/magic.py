@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING
 from arvados_fuse.fresh import FOREVER, FreshBase
 from arvados_fuse.fusedir.collection import CollectionDirectory
 from arvados_fuse.fusedir.directory import Directory, Surroundings
-from arvados_fuse.fusedir.idents import is_collection_id, is_project_id
+from arvados_fuse.fusedir.idents import is_collection_id, is_portable_data_hash, is_project_id
 from arvados_fuse.fusedir.listing import Listing
-from arvados_fuse.fusedir.project import ProjectDirectory
+from arvados_fuse.fusedir.project import ProjectDirectory, project_directory
 from arvados_fuse.fusefile import StringFile
 
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["BY_ID_README", "FixedDirectory", "MagicDirectory"]
+    from arvados_fuse.api import Item
+
+__all__ = ["BY_ID_README", "FixedDirectory", "HashDirectory", "MagicDirectory"]
 
 BY_ID_README = """\
 This directory shows any collection or project of the cluster by its id.
@@ -28,7 +30,18 @@ Look into a directory named like one of these, even though it is not listed here
 
   zzzzz-4zz18-xxxxxxxxxxxxxxx             the collection of this uuid
   d41d8cd98f00b204e9800998ecf8427e+0      the collection of this portable data hash
-  zzzzz-j7d0g-xxxxxxxxxxxxxxx             the project of this uuid
+  zzzzz-j7d0g-xxxxxxxxxxxxxxx             the project of this uuid, or the filter group
+
+What was looked up is listed for as long as it is remembered.
+"""
+
+
+BY_PDH_README = """\
+This directory shows any collection of the cluster by its portable data hash.
+
+Look into a directory named like this, even though it is not listed here:
+
+  d41d8cd98f00b204e9800998ecf8427e+0
 
 What was looked up is listed for as long as it is remembered.
 """
@@ -75,6 +88,8 @@ class MagicDirectory(FixedDirectory):
 
     __slots__ = ()
 
+    readme = BY_ID_README
+
     def negative_lifetime(self, now: float) -> float:
         """Zero: what is made this instant must be found at once."""
         return 0.0
@@ -90,11 +105,17 @@ class MagicDirectory(FixedDirectory):
         # Again if it took somebody else's question to find it, and memory is so short that it went
         # before it was our turn.
         while (thing := self.children.get(name)) is None:
-            self._look_up(name)
+            self.look_up(name)
         return thing
 
-    def _look_up(self, name: str) -> None:
-        directory = self._directory_for(name)
+    def look_up(self, name: str) -> None:
+        """Ask the cluster for the object of an id, and enter it. Raises as `child`."""
+        if is_project_id(name):
+            self._look_up_project(name)
+            return
+        if not is_collection_id(name):
+            raise self.no_such_entry(name)
+        directory = CollectionDirectory(self.around, self, name, name)
 
         def landed(fetched: Any) -> None:
             self.adopt(name, directory)
@@ -102,9 +123,31 @@ class MagicDirectory(FixedDirectory):
 
         self.once(f"look up {name}", directory.fetch, landed, concerns=directory)
 
-    def _directory_for(self, name: str) -> Directory:
-        if is_collection_id(name):
-            return CollectionDirectory(self.around, self, name, name)
-        if is_project_id(name):
-            return ProjectDirectory(self.around, self, name, name)
-        raise self.no_such_entry(name)
+    def _look_up_project(self, uuid: str) -> None:
+        def landed(item: Item) -> None:
+            # Only the record tells a filter group from a project.
+            directory = project_directory(self.around, self, item, uuid)
+            self.adopt(uuid, directory)
+            directory.landed(item)
+
+        concerned = ProjectDirectory(self.around, self, uuid, uuid)
+        self.once(
+            f"look up {uuid}",
+            lambda: self.around.cluster.project(uuid),
+            landed,
+            concerns=concerned,
+        )
+
+
+class HashDirectory(MagicDirectory):
+    """`by_pdh`: collections by portable data hash."""
+
+    __slots__ = ()
+
+    readme = BY_PDH_README
+
+    def look_up(self, name: str) -> None:
+        """Ask the cluster for the collection of a hash, and enter it. Raises as `child`."""
+        if not is_portable_data_hash(name):
+            raise self.no_such_entry(name)
+        super().look_up(name)

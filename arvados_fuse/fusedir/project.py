@@ -12,12 +12,13 @@ from arvados_fuse.fresh import FOREVER
 from arvados_fuse.fusedir.collection import CollectionDirectory
 from arvados_fuse.fusedir.directory import DIRECTORY_FOOTPRINT, Directory, Surroundings
 from arvados_fuse.fusedir.listing import Listing
+from arvados_fuse.fusedir.record import PROJECT_RECORD, RecordFile
 
 if TYPE_CHECKING:
     from arvados_fuse.api import Item
     from arvados_fuse.fresh import FreshBase
 
-__all__ = ["HomeDirectory", "ProjectDirectory"]
+__all__ = ["FilterDirectory", "HomeDirectory", "ProjectDirectory", "project_directory"]
 
 ITEM_FOOTPRINT = 560
 """Bytes that one item of a listed project costs: its record, strings, inode number."""
@@ -105,21 +106,21 @@ class ProjectDirectory(Directory):
         rows = self._rows
         return Listing(list(rows), [row.inode for row in rows.values()], (), ())
 
-    def _fetch_items(self) -> list[Item]:
-        return list(self.around.cluster.contents(self.uuid))
+    def _fetch_items(self) -> list[tuple[str, Item]]:
+        """Ask for all items, each with the name under which it is shown. Runs without the lock."""
+        names = self.around.names
+        items = [item for item in self.around.cluster.contents(self.uuid) if item.name]
+        # Of several items that are shown under one name, that has it that `_find` would find.
+        items.sort(key=lambda i: (not i.is_project, names.present(i.name) != i.name, i.uuid))
+        return list(zip(names.distinct([(i.name, i.uuid) for i in items]), items, strict=True))
 
-    def _items_landed(self, items: list[Item]) -> None:
+    def _items_landed(self, items: list[tuple[str, Item]]) -> None:
         valid_until = self.around.clock() + self.around.refresh_time_s
         numbers = {row.item.uuid: row.inode for row in self._rows.values()}
-        named = [(self.around.names.present(item.name), item) for item in items if item.name]
-        # Of several items that are shown under one name, the one wins that `find` would find.
-        named.sort(key=lambda pair: (not pair[1].is_project, pair[0] != pair[1].name))
-        rows: dict[str, _Row] = {}
-        for name, item in named:
-            if name not in rows:
-                number = self._number(item.uuid, numbers.get(item.uuid))
-                rows[name] = _Row(item, number, valid_until)
-        self._rows = rows
+        self._rows = {
+            name: _Row(item, self._number(item.uuid, numbers.get(item.uuid)), valid_until)
+            for name, item in items
+        }
         self._listed_until = valid_until
         self.resized()
 
@@ -130,20 +131,31 @@ class ProjectDirectory(Directory):
 
         Raises NoSuchEntry; else as `fetch`.
         """
+        if name == PROJECT_RECORD:
+            file = RecordFile(self, name, lambda: self.around.cluster.record(self.uuid))
+            self.around.inodes.add(file)
+            return file
         now = self.around.clock()
         row = self._rows.get(name)
         if row is None and now < self._listed_until:
             raise self.no_such_entry(name)
         if row is None or now >= row.valid_until:
-            self.once(
-                f"find {name}",
-                lambda: self._find(name),
-                lambda item: self._item_landed(name, item),
-            )
+            self._ask_for(name)
             row = self._rows.get(name)
             if row is None:
                 raise self.no_such_entry(name)
         return self._object(name, row)
+
+    def _ask_for(self, name: str) -> None:
+        """Find out whether there is a `name` and what it is. May give the lock up."""
+        if self.around.names.is_special(name):
+            self.listing()
+            return
+        self.once(
+            f"find {name}",
+            lambda: self._find(name),
+            lambda item: self._item_landed(name, item),
+        )
 
     def _find(self, name: str) -> Item | None:
         """Ask for what is shown as `name`. Runs without the lock."""
@@ -188,12 +200,52 @@ class ProjectDirectory(Directory):
         return child
 
     def _make(self, name: str, item: Item) -> Directory:
-        kind = ProjectDirectory if item.is_project else CollectionDirectory
-        return kind(self.around, self, item.uuid, name)
+        if item.is_project:
+            return project_directory(self.around, self, item, name)
+        return CollectionDirectory(self.around, self, item.uuid, name)
+
+
+class FilterDirectory(ProjectDirectory):
+    """A filter group: what its filters find, wherever it is. It owns nothing.
+
+    (Arvados documentation, "Groups", "Filter groups".)
+    """
+
+    __slots__ = ()
+
+    @property
+    def watches(self) -> tuple[str, ...]:
+        """Events of all projects and collections: any may be found or lost by the filters."""
+        return (self.uuid, "j7d0g", "4zz18")
+
+    def listing(self) -> Listing:
+        """Return what the filters find; nothing inside of itself, or there would be no end."""
+        return Listing((), (), (), ()) if self._is_inside_itself else super().listing()
+
+    @property
+    def _is_inside_itself(self) -> bool:
+        above = self.parent
+        while above is not None:
+            if isinstance(above, FilterDirectory) and above.uuid == self.uuid:
+                return True
+            above = above.parent
+        return False
+
+    def _ask_for(self, name: str) -> None:
+        """Find out what the filters find; there is no request for one name of it."""
+        self.listing()
+
+
+def project_directory(
+    around: Surroundings, parent: Directory | None, item: Item, name: str
+) -> ProjectDirectory:
+    """Make the directory of the project or filter group of this record."""
+    kind = FilterDirectory if item.is_filter else ProjectDirectory
+    return kind(around, parent, item.uuid, name)
 
 
 class HomeDirectory(ProjectDirectory):
-    """The home project of the user: what they own directly. It is always there."""
+    """The home project of a user: what they own directly. It is always there."""
 
     __slots__ = ()
 

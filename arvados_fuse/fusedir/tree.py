@@ -250,12 +250,14 @@ class TreeBacked(Directory):
 
     def _carry_subdirectories(self, node: TreeDirectory) -> None:
         for name, child in list(self.children.items()):
+            if not isinstance(child, TreeBacked):
+                continue  # what is there without being part of the content
             subnode = node.subdirectories.get(name)
             if subnode is None:
                 # Whoever is inside it goes on seeing it as it was; no path leads there any more.
                 del self.children[name]
                 self._forget_entry(name)
-            elif isinstance(child, TreeBacked):
+            else:
                 child.move_to(subnode)
         known = self._subdirectory_inodes
         if known is not None:

@@ -262,7 +262,13 @@ class FakeJobs:
 class FakeMount:
     """The surroundings of a file system without a mount."""
 
-    def __init__(self, *, directory_cache: int = 1 << 30, refresh_time_s: float = 15.0) -> None:
+    def __init__(
+        self,
+        *,
+        directory_cache: int = 1 << 30,
+        refresh_time_s: float = 15.0,
+        encoding: str = "utf-8",
+    ) -> None:
         self.cluster = FakeCluster()
         self.clock = FakeClock()
         self.kernel = FakeKernel()
@@ -277,7 +283,7 @@ class FakeMount:
             inodes=self.inodes,
             flights=SingleFlight(self.unlocked, time_limit_s=5.0),
             kernel=self.kernel,
-            names=NameRules(self.cluster.slash_substitution),
+            names=NameRules(self.cluster.slash_substitution, encoding),
             trust=self.trust,
             background=self.background,
             started_ns=MODIFIED_NS,

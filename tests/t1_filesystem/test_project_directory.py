@@ -239,8 +239,46 @@ class TestNames:
     def test_of_a_project_and_a_collection_of_one_name_the_project_is_shown(self, home, mount):
         mount.cluster.add_project(OTHER_PROJECT, "run 42")
         assert home.child("run 42").uuid == OTHER_PROJECT
-        assert len(names(home)) == 2
         assert names(home)["run 42"] == home.child("run 42").inode
+
+    @pytest.mark.parametrize("listed", [True, False])
+    def test_the_collection_is_reached_by_its_name_and_uuid(self, home, mount, listed):
+        mount.cluster.add_project(OTHER_PROJECT, "run 42")
+        marked = f"run 42 ({COLLECTION})"
+        if listed:
+            assert names(home).keys() == {"cohort", "run 42", marked}
+        assert home.child(marked).ident == COLLECTION
+        assert names(home)[marked] == home.child(marked).inode
+
+    @pytest.mark.parametrize("listed", [True, False])
+    def test_all_that_are_shown_alike_are_reached(self, home, mount, listed):
+        mount.cluster.add_collection(OTHER_COLLECTION, "2024/05", MANIFEST)
+        third = mount.cluster.add_collection("zzzzz-4zz18-000000000000003", "2024_05", MANIFEST)
+        fourth = mount.cluster.add_collection("zzzzz-4zz18-000000000000004", "2024/05_", MANIFEST)
+        if listed:
+            names(home)
+        assert home.child("2024_05").ident == third
+        assert home.child(f"2024_05 ({OTHER_COLLECTION})").ident == OTHER_COLLECTION
+        assert home.child("2024_05_").ident == fourth
+        with pytest.raises(NoSuchEntry):
+            home.child(f"2024_05 ({fourth})")
+
+    @pytest.mark.parametrize("listed", [True, False])
+    def test_a_name_that_was_cut_is_reached(self, home, mount, listed):
+        mount.cluster.add_collection(OTHER_COLLECTION, "ä" * 255, MANIFEST)
+        shown = mount.names.present("ä" * 255)
+        assert len(shown.encode()) <= 255
+        if listed:
+            assert shown in names(home)
+        assert home.child(shown).ident == OTHER_COLLECTION
+
+    @pytest.mark.parametrize("listed", [True, False])
+    def test_characters_that_the_encoding_has_not_are_replaced(self, make_home, listed):
+        home = make_home(encoding="iso-8859-1")
+        home.around.cluster.add_collection(OTHER_COLLECTION, "naïve 東京", MANIFEST)
+        if listed:
+            assert "naïve __" in names(home)
+        assert home.child("naïve __").ident == OTHER_COLLECTION
 
     def test_a_slash_is_shown_by_its_substitute_and_found_by_it(self, home, mount):
         mount.cluster.add_collection(OTHER_COLLECTION, "2024/05/run", MANIFEST)
@@ -337,3 +375,38 @@ class TestMemory:
         home.child("run 42").listing()
         assert project.footprint() < big / 10
         assert len(names(project)) == 100
+
+
+FILTER = "zzzzz-j7d0g-00000000filter0"
+
+
+class TestFilterGroups:
+    """The fake shows as their content what they own."""
+
+    @pytest.fixture
+    def group(self, home, mount):
+        mount.cluster.add_project(FILTER, "all runs")
+        mount.cluster.items[FILTER] = mount.cluster.items[FILTER]._replace(is_filter=True)
+        mount.cluster.add_collection(OTHER_COLLECTION, "found", MANIFEST, owner=FILTER)
+        return home.child("all runs")
+
+    def test_show_what_their_filters_find(self, group):
+        assert names(group).keys() == {"found"}
+        assert group.child("found").ident == OTHER_COLLECTION
+
+    def test_a_single_name_takes_a_listing(self, group, mount):
+        """What they show is not theirs, so that no question by owner and name would find it."""
+        mount.cluster.asked.clear()
+        assert group.child("found").ident == OTHER_COLLECTION
+        with pytest.raises(NoSuchEntry):
+            group.child("other")
+        assert mount.cluster.asked == [f"contents {FILTER}"]
+
+    def test_inside_of_themselves_they_are_empty(self, group, mount):
+        mount.cluster.add_project(OTHER_PROJECT, "between", owner=FILTER)
+        mount.cluster.owners[FILTER] = OTHER_PROJECT
+        inner = group.child("between").child("all runs")
+        assert inner is not group
+        assert not names(inner)
+        with pytest.raises(NoSuchEntry):
+            inner.child("between")
