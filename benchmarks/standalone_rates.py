@@ -40,11 +40,13 @@ from arvados_fuse.standalone.records.access import Caller
 from arvados_fuse.standalone.records.database import Database
 from arvados_fuse.standalone.records.tables import COLLECTIONS, GROUPS
 from arvados_fuse.standalone.signatures import BlobSigner
+from benchmarks.listeners import listening
 
 BLOCK_SIZE = 64 << 20
 CONNECTIONS = 8
 PROJECT_SIZES = (1_000, 10_000, 100_000)
 PAGE = 1000
+LISTENERS = (0, 10, 1000)
 START_TIME_LIMIT_S = 60.0
 
 
@@ -64,7 +66,8 @@ class Connection:
         """Send one request and return its answer, which has to be good."""
         content = None if body is None else json.dumps(body)
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
-        self._http.request(method, f"/arvados/v1/{path}", content, headers)
+        full_path = path if path.startswith("/") else f"/arvados/v1/{path}"
+        self._http.request(method, full_path, content, headers)
         answer = self._http.getresponse()
         text = answer.read()
         assert answer.status == http.client.OK, text
@@ -141,6 +144,30 @@ def print_rate(
         seconds = timed(lambda: list(threads.map(work, connections)))
     rate = share * len(connections) / seconds
     print(f"{name:22} {len(connections)} connections {rate:8.0f} requests/s")
+
+
+def measure_listeners(access: ClusterAccess, count: int) -> None:
+    """Print how long an update takes while nobody listens to the events, and while many do."""
+    connection = Connection(access)
+    path = "/discovery/v1/apis/arvados/v1/rest"
+    url = connection.request("GET", path)["websocketUrl"]
+    uuid = connection.request("POST", "collections")["uuid"]
+    for listeners in LISTENERS:
+        with listening(url, [access.token] * listeners):
+            for pause_s, changes in ((0.0, count), (0.1, 100)):
+                times_s = []
+                for number in range(changes):
+                    body = {"name": f"{listeners} {pause_s} {number}"}
+                    update = partial(connection.request, "PUT", f"collections/{uuid}", body)
+                    times_s.append(timed(update))
+                    time.sleep(pause_s)
+                rate = "ten a second" if pause_s else "back to back"
+                times_s.sort()
+                median_s, high_s = times_s[changes // 2], times_s[changes * 9 // 10]
+                print(
+                    f"update with {listeners:4} listeners, {rate}:"
+                    f" median {median_s * 1e3:.2f} ms, nine of ten below {high_s * 1e3:.2f} ms"
+                )
 
 
 def measure_lists(access: ClusterAccess, projects: dict[int, str]) -> None:
@@ -281,6 +308,7 @@ def main() -> None:
         with running(place) as access:
             measure_requests(access, given.requests)
             measure_lists(access, projects)
+            measure_listeners(access, given.requests)
         measure_blocks(place, given.blocks)
 
 

@@ -165,10 +165,11 @@ def _content(call: Call, portable_data_hash: str) -> str:
 def _longest_readable(
     db: sqlite3.Connection, call: Call, portable_data_hash: str
 ) -> sqlite3.Row | None:
+    include_trash = call.parameters.get("include_trash", False)
     condition = all_of(
         [
             Condition("collections.portable_data_hash = ?", (portable_data_hash,)),
-            call.visible(COLLECTIONS, include_trash=call.parameters.get("include_trash", False)),
+            call.visible(db, COLLECTIONS, include_trash=include_trash),
         ]
     )
     row: sqlite3.Row | None = sql.select(

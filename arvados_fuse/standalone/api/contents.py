@@ -184,7 +184,7 @@ def _included(db: sqlite3.Connection, call: Call, items: Items) -> Items:
         condition = all_of(
             [
                 sql.among(f"{resource.name}.uuid", owners),
-                call.visible(resource, include_trash=False),
+                call.visible(db, resource, include_trash=False),
             ]
         )
         rows = sql.select(db, resource.small_columns, resource.name, condition, "ORDER BY uuid")
@@ -200,7 +200,7 @@ def _shared(call: Call) -> dict[str, Any]:
             call,
             GROUPS,
             page,
-            _not_in_own_tree(call),
+            _not_in_own_tree(db, call),
             filters=call.parameters["filters"],
             counted=is_counted(call),
         )
@@ -208,23 +208,27 @@ def _shared(call: Call) -> dict[str, Any]:
     return answer("arvados#groupList", items, available, page, included=included)
 
 
-def _not_in_own_tree(call: Call) -> Condition:
+def _not_in_own_tree(db: sqlite3.Connection, call: Call) -> Condition:
     """Groups at the top of what others share: what they are in is not itself a visible project."""
-    others = sql.subselect("uuid", "users", Condition("uuid <> ?", (call.caller.user_uuid,)))
-    no_projects = sql.subselect("uuid", "groups", Condition("group_class <> 'project'"))
+    caller_uuid = call.caller.user_uuid
     conditions = [
-        Condition(f"groups.owner_uuid IN {found.sql}", found.values)
-        for found in (others, no_projects)
+        _owner_is("users", Condition("owners.uuid <> ?", (caller_uuid,))),
+        _owner_is("groups", Condition("owners.group_class <> 'project'")),
     ]
     if not call.caller.is_admin:
-        readable = sql.subselect("uuid", "groups", call.visible(GROUPS, include_trash=False))
-        conditions.append(
-            Condition(
-                f"groups.owner_uuid <> ? AND groups.owner_uuid NOT IN {readable.sql}",
-                (call.caller.user_uuid, *readable.values),
-            )
-        )
+        readable = call.visible(db, GROUPS, include_trash=False, table="owners")
+        hidden = _owner_is("groups", readable).negated()
+        conditions.append(all_of([Condition("groups.owner_uuid <> ?", (caller_uuid,)), hidden]))
     return any_of(conditions)
+
+
+def _owner_is(table: str, condition: Condition) -> Condition:
+    """The owner of a group is in `table`, where it is called owners, and fulfils `condition`."""
+    return Condition(
+        f"EXISTS (SELECT 1 FROM {table} AS owners"  # noqa: S608 (put together from constants)
+        f" WHERE owners.uuid = groups.owner_uuid AND ({condition.sql}))",
+        condition.values,
+    )
 
 
 _INCLUDE = Parameter("array", "owner_uuid: also return the owners of the objects, in included.")

@@ -16,7 +16,7 @@ from arvados_fuse.standalone.api import auth, routes
 from arvados_fuse.standalone.records import access, sql
 from arvados_fuse.standalone.records.access import Caller
 from arvados_fuse.standalone.records.codec import decoded
-from arvados_fuse.standalone.records.conditions import Condition, all_of
+from arvados_fuse.standalone.records.conditions import Condition
 from arvados_fuse.standalone.records.listing import fetch_one
 from arvados_fuse.standalone.records.tables import LOGS, resource_of_uuid
 
@@ -182,10 +182,7 @@ def _is_visible(db: sqlite3.Connection, caller: Caller, event: Event, now: str) 
         return caller.is_admin
     if not auth.in_scope(caller, "GET", f"{routes.BASE_PATH}{resource.name}/{uuid}"):
         return False
-    condition = all_of(
-        [
-            Condition(f"{resource.name}.uuid = ?", (uuid,)),
-            access.visible(resource, caller, now, include_trash=True),
-        ]
-    )
-    return fetch_one(db, resource, ["uuid"], condition) is not None
+    row = fetch_one(db, resource, resource.small_columns, Condition("uuid = ?", (uuid,)))
+    if row is None:
+        return False
+    return access.may_see(db, resource, caller, now, decoded(resource, row), include_trash=True)

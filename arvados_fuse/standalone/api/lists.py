@@ -129,7 +129,9 @@ def list_records(
             [
                 where(resource, filters),
                 where(resource, _plain_filters(call.parameters.get("where"))),
-                call.visible(resource, include_trash=call.parameters.get("include_trash", False)),
+                call.visible(
+                    db, resource, include_trash=call.parameters.get("include_trash", False)
+                ),
                 _current_only(call, resource),
                 *conditions,
             ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -56,10 +57,32 @@ class Call:
             raise Unauthorized("Not logged in: the request has no token that is valid here")
         return self.identified
 
-    def visible(self, resource: Resource, *, include_trash: bool) -> Condition:
-        """Return the condition that a row may be seen in the answer to this request."""
+    def visible(
+        self, db: sqlite3.Connection, resource: Resource, *, include_trash: bool, table: str = ""
+    ) -> Condition:
+        """Return the condition that a row may be seen in the answer to this request.
+
+        It holds for the transaction of `db`. `table` is another name of the table in the query.
+        """
         seers = (self.caller, *self.readers)
-        return any_of(access.visible(resource, seer, self.now, include_trash) for seer in seers)
+        return any_of(
+            access.visible(db, resource, seer, self.now, include_trash=include_trash, table=table)
+            for seer in seers
+        )
+
+    def may_see(
+        self,
+        db: sqlite3.Connection,
+        resource: Resource,
+        record: Mapping[str, Any],
+        *,
+        include_trash: bool,
+    ) -> bool:
+        """Whether one record, given with its small columns at least, may be seen in the answer."""
+        return any(
+            access.may_see(db, resource, seer, self.now, record, include_trash=include_trash)
+            for seer in (self.caller, *self.readers)
+        )
 
     @cached_property
     def rights(self) -> Rights:

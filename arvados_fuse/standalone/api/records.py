@@ -14,7 +14,7 @@ from arvados_fuse.standalone.api.method import Call
 from arvados_fuse.standalone.randoms import new_uuid
 from arvados_fuse.standalone.records import access, audit, sql, trash, versions
 from arvados_fuse.standalone.records.codec import ValueInvalid, checked_value, decoded, encoded
-from arvados_fuse.standalone.records.conditions import Condition, all_of
+from arvados_fuse.standalone.records.conditions import Condition
 from arvados_fuse.standalone.records.listing import fetch_one
 from arvados_fuse.standalone.records.model import Attribute, Resource, Writable
 from arvados_fuse.standalone.records.tables import (
@@ -57,16 +57,12 @@ def find(
 
     Raises NotFound if the caller may not see one.
     """
-    condition = all_of(
-        [
-            Condition(f"{resource.name}.uuid = ?", (uuid,)),
-            call.visible(resource, include_trash=include_trash),
-        ]
-    )
-    row = fetch_one(db, resource, columns or resource.small_columns, condition)
-    if row is None:
-        raise NotFound(f"Path not found: no {resource.singular} {uuid!r:.60}")
-    return decoded(resource, row)
+    row = fetch_one(db, resource, columns or resource.small_columns, Condition("uuid = ?", (uuid,)))
+    if row is not None:
+        record = decoded(resource, row)
+        if call.may_see(db, resource, record, include_trash=include_trash):
+            return record
+    raise NotFound(f"Path not found: no {resource.singular} {uuid!r:.60}")
 
 
 def accepted(call: Call, resource: Resource, current: Record | None) -> Record:

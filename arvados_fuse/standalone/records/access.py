@@ -9,7 +9,7 @@ Administrators manage everything. Nobody changes anything in a frozen project. A
 one inside a trashed project, is there for nobody, except for requests that ask for trash. (Arvados
 documentation, "Permission model".)
 
-Nothing is cached: each query follows the edges as they are in its own transaction.
+Each query sees the edges as they are in its own transaction; `reach` finds out what they give.
 """
 # ruff: noqa: S608 (the queries are put together from constants)
 
@@ -21,9 +21,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from arvados_fuse.standalone.records import reach
 from arvados_fuse.standalone.records.conditions import ALWAYS, Condition, all_of, any_of
 from arvados_fuse.standalone.records.database import Database
 from arvados_fuse.standalone.records.model import Resource
+from arvados_fuse.standalone.records.reach import MANAGE, READ, WRITE
 from arvados_fuse.standalone.records.tables import (
     COLLECTIONS,
     GROUPS,
@@ -45,36 +47,15 @@ __all__ = [
     "is_frozen",
     "is_inside",
     "may",
+    "may_read",
+    "may_see",
     "may_write",
-    "not_trashed",
     "owned_below",
     "visible",
 ]
 
-READ, WRITE, MANAGE = 1, 2, 3
 LEVELS = {"can_read": READ, "can_login": READ, "can_write": WRITE, "can_manage": MANAGE}
 """What permission links are called, and what they give."""
-
-_PASSES_ON = f"(reach.level = {MANAGE} OR substr(reach.uuid, 7, 5) = '{GROUPS.infix}')"
-_LEVEL_OF_LINK = f"""CASE links.name
-    WHEN 'can_manage' THEN {MANAGE} WHEN 'can_write' THEN {WRITE} ELSE {READ} END"""
-
-_REACH = f"""
-    WITH RECURSIVE reach(uuid, level) AS (
-        SELECT ?, {MANAGE}
-        UNION
-        SELECT groups.uuid, reach.level FROM reach
-            JOIN groups ON groups.owner_uuid = reach.uuid WHERE {_PASSES_ON}
-        UNION
-        SELECT users.uuid, reach.level FROM reach
-            JOIN users ON users.owner_uuid = reach.uuid WHERE {_PASSES_ON}
-        UNION
-        SELECT links.head_uuid, min(reach.level, {_LEVEL_OF_LINK}) FROM reach
-            JOIN links ON links.tail_uuid = reach.uuid
-            WHERE links.link_class = 'permission' AND {_PASSES_ON} AND NOT EXISTS (
-                SELECT 1 FROM groups AS roles WHERE roles.uuid = reach.uuid AND roles.is_trashed)
-    )"""
-"""All that a user (the one placeholder) has a level on by paths of their own; possibly several."""
 
 _OWN_TREE = """
     WITH RECURSIVE own(uuid) AS (
@@ -102,6 +83,15 @@ _FROZEN_ABOVE = """
     ) SELECT 1 FROM groups JOIN above ON groups.uuid = above.uuid
     WHERE groups.frozen_by_uuid IS NOT NULL"""
 
+_TRASHED_ABOVE = """
+    WITH RECURSIVE above(uuid) AS (
+        SELECT ? UNION SELECT groups.owner_uuid FROM groups JOIN above ON groups.uuid = above.uuid
+    ) SELECT 1 FROM groups JOIN above ON groups.uuid = above.uuid WHERE groups.trash_at <= ?"""
+
+
+_NOT_IN_PROJECTS = (USERS, TOKENS, KEEP_SERVICES, LOGS)
+"""Whose rows are not hidden with the projects that own them."""
+
 
 @dataclass(frozen=True)
 class Caller:
@@ -120,9 +110,90 @@ class Caller:
     is_active: bool = True
 
 
-def visible(resource: Resource, caller: Caller, now: str, include_trash: bool) -> Condition:
-    """Return the condition that a row may be seen by `caller` at the time `now`."""
-    return all_of([_readable(resource, caller), not_trashed(resource, now, include_trash)])
+def visible(
+    db: sqlite3.Connection,
+    resource: Resource,
+    caller: Caller,
+    now: str,
+    *,
+    include_trash: bool,
+    table: str = "",
+) -> Condition:
+    """Return the condition that a row may be seen by `caller` at the time `now`.
+
+    It holds for the transaction of `db`. `table` is what the query calls the table, if it has
+    another name there.
+    """
+    table = table or resource.name
+    if not caller.is_admin:
+        reach.prepare(db, caller.user_uuid)
+    readable = _readable(resource, table, caller)
+    return all_of([readable, _not_trashed(resource, table, now, include_trash)])
+
+
+def may_see(
+    db: sqlite3.Connection,
+    resource: Resource,
+    caller: Caller,
+    now: str,
+    record: Mapping[str, Any],
+    *,
+    include_trash: bool,
+) -> bool:
+    """Whether `visible` is true for one record, given with its small columns at least."""
+    if _is_trashed(db, resource, now, include_trash, record):
+        return False
+    return may_read(db, resource, caller, record)
+
+
+def may_read(
+    db: sqlite3.Connection, resource: Resource, caller: Caller, record: Mapping[str, Any]
+) -> bool:
+    """The same, but for the trash."""
+    user_uuid, owner_uuid, uuid = caller.user_uuid, record["owner_uuid"], record["uuid"]
+    if resource is KEEP_SERVICES or caller.is_admin or user_uuid in (owner_uuid, uuid):
+        return True
+    if resource is TOKENS:
+        return False
+    if resource is GROUPS and caller.is_active and record["group_class"] == "role":
+        return True
+    if resource is LINKS and _may_see_link(db, user_uuid, record):
+        return True
+    if resource is LOGS:
+        ends = (record["object_uuid"], record["object_owner_uuid"])
+        if reach.level_on(db, user_uuid, *ends) >= READ:
+            return True
+    own_uuid = record["current_version_uuid"] if resource is COLLECTIONS else uuid
+    return reach.level_on(db, user_uuid, own_uuid, owner_uuid) >= READ
+
+
+def _may_see_link(db: sqlite3.Connection, user_uuid: str, link: Mapping[str, Any]) -> bool:
+    """The same as `_readable_permissions`, for one link."""
+    head_uuid = link["head_uuid"]
+    if user_uuid in (link["tail_uuid"], head_uuid):
+        return True
+    if link["link_class"] != "permission":
+        return False
+    found = db.execute("SELECT owner_uuid FROM collections WHERE uuid = ?", (head_uuid,)).fetchone()
+    owner_uuid = found and found["owner_uuid"]
+    return reach.level_on(db, user_uuid, head_uuid, owner_uuid) >= MANAGE
+
+
+def _is_trashed(
+    db: sqlite3.Connection,
+    resource: Resource,
+    now: str,
+    include_trash: bool,
+    record: Mapping[str, Any],
+) -> bool:
+    """The opposite of `_not_trashed`, for one record."""
+    if "trash_at" in resource.by_name:
+        moment = record["delete_at" if include_trash else "trash_at"]
+        if moment is not None and moment <= now:
+            return True
+    if include_trash or resource in _NOT_IN_PROJECTS:
+        return False
+    return db.execute(_TRASHED_ABOVE, (record["owner_uuid"], now)).fetchone() is not None
 
 
 def may(
@@ -136,12 +207,7 @@ def may(
         return True
     if level > READ and not caller.is_active:
         return False
-    found = db.execute(
-        f"{_REACH} SELECT 1 FROM reach WHERE level >= ?"
-        f" AND (uuid = ? OR uuid = ? AND {_PASSES_ON})",
-        (caller.user_uuid, level, uuid, owner_uuid),
-    )
-    return found.fetchone() is not None
+    return reach.level_on(db, caller.user_uuid, uuid, owner_uuid) >= level
 
 
 def may_write(db: sqlite3.Connection, caller: Caller, uuid: str, owner_uuid: str | None) -> bool:
@@ -184,15 +250,6 @@ class Rights:
         self._caller = caller
 
     @cached_property
-    def _levels(self) -> dict[str, int]:
-        with self._database.read() as db:
-            rows = db.execute(
-                f"{_REACH} SELECT uuid, max(level) AS level FROM reach GROUP BY uuid",
-                (self._caller.user_uuid,),
-            )
-            return {row["uuid"]: row["level"] for row in rows}
-
-    @cached_property
     def _frozen(self) -> frozenset[str]:
         with self._database.read() as db:
             return frozenset(row["uuid"] for row in db.execute(_FROZEN_PROJECTS))
@@ -205,7 +262,8 @@ class Rights:
         """Return the level that the caller has on a group or user; 0 for none."""
         if self._caller.is_admin or record["uuid"] == self._caller.user_uuid:
             return MANAGE
-        return self._levels.get(record["uuid"], 0)
+        with self._database.read() as db:
+            return reach.level_on(db, self._caller.user_uuid, record["uuid"])
 
     def can(self, level: int, record: Mapping[str, Any]) -> bool:
         """Whether the caller may do now to a group or user what takes `level`, write or manage."""
@@ -213,63 +271,43 @@ class Rights:
         return is_allowed and not self.is_frozen(record)
 
 
-def _objects(caller: Caller, level: int) -> Condition:
-    """The uuids that `caller` has a level on: a query in parentheses."""
-    return Condition(
-        f"({_REACH} SELECT uuid FROM reach WHERE level >= ?)", (caller.user_uuid, level)
-    )
-
-
-def _owners(caller: Caller, level: int) -> Condition:
-    """The owners on whose objects `caller` has a level: a query in parentheses."""
-    return Condition(
-        f"({_REACH} SELECT uuid FROM reach WHERE level >= ? AND {_PASSES_ON})",
-        (caller.user_uuid, level),
-    )
-
-
-def _among(column: str, query: Condition) -> Condition:
-    return Condition(f"{column} IN {query.sql}", query.values)
-
-
-def _readable(resource: Resource, caller: Caller) -> Condition:
-    table = resource.name
+def _readable(resource: Resource, table: str, caller: Caller) -> Condition:
+    user_uuid = caller.user_uuid
     if resource is KEEP_SERVICES or caller.is_admin:
         return ALWAYS
     if resource is TOKENS:
-        return Condition(f"{table}.owner_uuid = ?", (caller.user_uuid,))
+        return Condition(f"{table}.owner_uuid = ?", (user_uuid,))
     # What costs nothing to find out comes first: SQLite stops at the first that is true.
-    ways = [Condition(f"? IN ({table}.owner_uuid, {table}.uuid)", (caller.user_uuid,))]
+    ways = [Condition(f"? IN ({table}.owner_uuid, {table}.uuid)", (user_uuid,))]
     if resource is LINKS:
-        ways += _readable_permissions(caller)
+        ways += _readable_permissions(table, user_uuid)
     if resource is LOGS:
-        ways.append(_among(f"{table}.object_uuid", _objects(caller, READ)))
-        ways.append(_among(f"{table}.object_owner_uuid", _owners(caller, READ)))
+        ways.append(reach.has_level(f"{table}.object_uuid", user_uuid, READ))
+        ways.append(reach.has_level_as_owner(f"{table}.object_owner_uuid", user_uuid, READ))
     if resource is GROUPS and caller.is_active:
         ways.append(Condition(f"{table}.group_class = 'role'"))
-    ways.append(_among(f"{table}.owner_uuid", _owners(caller, READ)))
+    ways.append(reach.has_level_as_owner(f"{table}.owner_uuid", user_uuid, READ))
     # A permission on a collection is one on all its versions.
     own_name = "current_version_uuid" if resource is COLLECTIONS else "uuid"
-    ways.append(_among(f"{table}.{own_name}", _objects(caller, READ)))
+    ways.append(reach.has_level(f"{table}.{own_name}", user_uuid, READ))
     return any_of(ways)
 
 
-def _readable_permissions(caller: Caller) -> list[Condition]:
+def _readable_permissions(table: str, user_uuid: str) -> list[Condition]:
     """Permission links: those from and to the caller, and those on what he manages."""
-    heads = _objects(caller, MANAGE)
-    owners = _owners(caller, MANAGE)
+    manages_owner = reach.has_level_as_owner("heads.owner_uuid", user_uuid, MANAGE)
     return [
-        Condition("? IN (links.tail_uuid, links.head_uuid)", (caller.user_uuid,)),
+        Condition(f"? IN ({table}.tail_uuid, {table}.head_uuid)", (user_uuid,)),
         all_of(
             [
-                Condition("links.link_class = 'permission'"),
+                Condition(f"{table}.link_class = 'permission'"),
                 any_of(
                     [
-                        _among("links.head_uuid", heads),
+                        reach.has_level(f"{table}.head_uuid", user_uuid, MANAGE),
                         Condition(
-                            "links.head_uuid IN (SELECT uuid FROM collections"
-                            f" WHERE owner_uuid IN {owners.sql})",
-                            owners.values,
+                            f"EXISTS (SELECT 1 FROM collections AS heads"
+                            f" WHERE heads.uuid = {table}.head_uuid AND {manages_owner.sql})",
+                            manages_owner.values,
                         ),
                     ]
                 ),
@@ -278,12 +316,11 @@ def _readable_permissions(caller: Caller) -> list[Condition]:
     ]
 
 
-def not_trashed(resource: Resource, now: str, include_trash: bool) -> Condition:
+def _not_trashed(resource: Resource, table: str, now: str, include_trash: bool) -> Condition:
     """Return the condition that a row is not in the trash, nor below something that is.
 
     With `include_trash` it only has to be not yet due for deletion.
     """
-    table = resource.name
     has_trash = "trash_at" in resource.by_name
     if include_trash:
         if not has_trash:
@@ -292,6 +329,6 @@ def not_trashed(resource: Resource, now: str, include_trash: bool) -> Condition:
     conditions = []
     if has_trash:
         conditions.append(Condition(f"{table}.trash_at IS NULL OR {table}.trash_at > ?", (now,)))
-    if resource not in (USERS, TOKENS, KEEP_SERVICES, LOGS):
+    if resource not in _NOT_IN_PROJECTS:
         conditions.append(Condition(f"{table}.owner_uuid NOT IN ({_TRASHED_PROJECTS})", (now,)))
     return all_of(conditions)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from arvados_fuse.standalone.records import sqlfunctions
+from arvados_fuse.standalone.records import reach, sqlfunctions
 from arvados_fuse.standalone.records.model import Resource
 from arvados_fuse.standalone.records.tables import RESOURCES
 
@@ -73,7 +73,8 @@ class Database:
         try:
             yield connection
         finally:
-            connection.execute("ROLLBACK")
+            # What has been noted in temporary tables stays.
+            connection.execute("COMMIT")
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
@@ -128,6 +129,8 @@ class Database:
         # After a large manifest the log would stay that large for ever.
         connection.execute("PRAGMA journal_size_limit = 16777216")
         sqlfunctions.register(connection)
+        for statement in reach.TEMPORARY_DDL:
+            connection.execute(statement)
         return connection
 
     def _make_tables(self) -> None:
@@ -144,6 +147,8 @@ class Database:
                 _add_columns(connection, resource)
                 for statement in resource.ddl:
                     connection.execute(statement)
+            for statement in reach.DDL:
+                connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {LAYOUT_VERSION}")
             connection.execute("COMMIT")
 
