@@ -11,10 +11,13 @@ from typing import Any
 
 from arvados_fuse.standalone import cluster, garbage, people
 from arvados_fuse.standalone.directory import DirectoryUnusable
+from arvados_fuse.standalone.network import AddressUnusable, network
 from arvados_fuse.standalone.records.database import DatabaseUnusable
 from arvados_fuse.version import __version__
 
 __all__ = ["main"]
+
+logger = logging.getLogger(__name__)
 
 
 def _port(text: str) -> int:
@@ -47,6 +50,17 @@ def _parser() -> argparse.ArgumentParser:
     ports = "default: that of the last time, or any that is free"
     parser.add_argument("--api-port", type=_port, metavar="PORT", help=f"of the REST API ({ports})")
     parser.add_argument("--keep-port", type=_port, metavar="PORT", help=f"of Keep ({ports})")
+    parser.add_argument(
+        "--listen",
+        metavar="ADDRESS",
+        help="let other machines reach it, on this IPv4 address, or on all for 0.0.0.0 (default:"
+        " 127.0.0.1); read the warning that it prints",
+    )
+    parser.add_argument(
+        "--name",
+        metavar="HOST",
+        help="under which clients reach it (default: ADDRESS, for 0.0.0.0 the name of the machine)",
+    )
     parser.add_argument(
         "--keep-services",
         type=_service_count,
@@ -123,11 +137,15 @@ def _print_environment(parsed: argparse.Namespace) -> None:
 
 
 def _run_cluster(parsed: argparse.Namespace) -> None:
+    place = network(parsed.listen, parsed.name)
+    if place.warning:
+        logger.warning(place.warning)
     settings = cluster.Settings(
         directory=parsed.directory.absolute(),
         api_port=parsed.api_port,
         keep_port=parsed.keep_port,
         keep_services=parsed.keep_services,
+        network=place,
         faults=parsed.faults,
         sample=parsed.sample,
         while_used=parsed.while_used,
@@ -148,6 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (
         DirectoryUnusable,
         DatabaseUnusable,
+        AddressUnusable,
         cluster.PortTaken,
         cluster.TooFewServices,
         people.PeopleError,

@@ -22,12 +22,13 @@ from arvados_fuse.standalone import clock, directory, identity, sample
 from arvados_fuse.standalone.api.server import ApiServer, operation_name
 from arvados_fuse.standalone.api.service import ApiService
 from arvados_fuse.standalone.certificate import tls_context
-from arvados_fuse.standalone.core import HOST, Core
+from arvados_fuse.standalone.core import Core
 from arvados_fuse.standalone.eventprocess import EventProcess
 from arvados_fuse.standalone.faults import CONTROL_PATH, Faults
 from arvados_fuse.standalone.keep.blocks import BlockStore
 from arvados_fuse.standalone.keep.server import KeepServer
 from arvados_fuse.standalone.limits import Limits
+from arvados_fuse.standalone.network import LOCAL, Network
 from arvados_fuse.standalone.records import trash
 from arvados_fuse.standalone.records.database import Database
 from arvados_fuse.standalone.signatures import BlobSigner
@@ -45,7 +46,7 @@ _END_TIME_LIMIT_S = 5.0
 
 
 class PortTaken(Exception):
-    """A port that was asked for cannot be used."""
+    """A port or an address that was asked for cannot be used."""
 
 
 class TooFewServices(Exception):
@@ -58,6 +59,7 @@ class Settings:
 
     api_port, keep_port: None for the ports of the last time if they are free, else any
     keep_services: None for as many as the last time
+    network: where to listen, and what clients call that
     faults: let tests control misbehaviour
     sample: put the sample project into a new cluster
     while_used: end when nobody holds the users' lock of the directory any more
@@ -67,6 +69,7 @@ class Settings:
     api_port: int | None = None
     keep_port: int | None = None
     keep_services: int | None = None
+    network: Network = LOCAL
     faults: bool = False
     sample: bool = False
     while_used: bool = False
@@ -97,7 +100,10 @@ class _Cluster:
         self._signer = BlobSigner(self._identity.signing_key, self._limits.blob_signing_ttl_s)
         places = [directory.block_store(settings.directory, number) for number in range(count)]
         self._stores = [BlockStore(place) for place in places]
-        self._tls = tls_context(settings.directory / directory.CERTIFICATE)
+        self._host = settings.network.host
+        self._tls = tls_context(settings.directory / directory.CERTIFICATE, self._host)
+        with self._database.write() as db:
+            identity.set_value(db, "host", self._host)
 
     async def serve(self, ready: Callable[[str], None]) -> None:
         """Serve until told to end."""
@@ -176,7 +182,7 @@ class _Cluster:
         for number, listening in enumerate(keep_sockets):
             port = listening.getsockname()[1]
             identity.register_keep_service(
-                self._database, self._identity.cluster_id, HOST, port, number
+                self._database, self._identity.cluster_id, self._host, port, number
             )
         return Core(
             cluster_id=self._identity.cluster_id,
@@ -185,6 +191,7 @@ class _Cluster:
             api_port=api_socket.getsockname()[1],
             event_port=event_socket.getsockname()[1],
             limits=self._limits,
+            host=self._host,
         )
 
     def _listen_as_keep(self) -> Iterator[socket.socket]:
@@ -197,21 +204,29 @@ class _Cluster:
         key = f"{name}_port"
         with self._database.read() as db:
             last = int(identity.get_value(db, key) or 0)
+        address = self._settings.network.address
         if wanted is not None:
             try:
-                found = _bound(wanted)
+                found = _bound(address, wanted)
             except OSError as error:
                 raise PortTaken(f"cannot use port {wanted}: {error.strerror}") from error
         else:
             try:
-                found = _bound(last)
+                found = _bound(address, last)
             except OSError:
-                found = _bound(0)
+                found = self._listen_anywhere(address)
         port = found.getsockname()[1]
         if port != last:
             with self._database.write() as db:
                 identity.set_value(db, key, str(port))
         return found
+
+    @staticmethod
+    def _listen_anywhere(address: str) -> socket.socket:
+        try:
+            return _bound(address, 0)
+        except OSError as error:
+            raise PortTaken(f"cannot listen on {address}: {error.strerror}") from error
 
     def _applications(self, faults: Faults | None) -> tuple[web.Application, list[web.Application]]:
         """Return the empty applications of the API and of each Keep service."""
@@ -245,10 +260,10 @@ class _Cluster:
     ) -> None:
         directory.write_environment(
             self._settings.directory,
-            f"{HOST}:{core.api_port}",
+            f"{self._host}:{core.api_port}",
             self._identity.administrator_token,
         )
-        urls = [f"http://{HOST}:{listening.getsockname()[1]}/" for listening in keep_sockets]
+        urls = [f"http://{self._host}:{listening.getsockname()[1]}/" for listening in keep_sockets]
         ready(
             f"cluster {core.cluster_id} is ready: API {core.root_url},"
             f" Keep {' '.join(urls)},"
@@ -256,12 +271,12 @@ class _Cluster:
         )
 
 
-def _bound(port: int) -> socket.socket:
+def _bound(address: str, port: int) -> socket.socket:
     found = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         # A port of a connection that is still closing may be used again.
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind((HOST, port))
+        found.bind((address, port))
         # Occupied from now on, so that nobody else can take it before we serve.
         found.listen(1024)
     except BaseException:

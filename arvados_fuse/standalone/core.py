@@ -12,7 +12,7 @@ from arvados_fuse.standalone.signatures import BlobSigner
 __all__ = ["HOST", "WEBSOCKET_PATH", "Core"]
 
 HOST = "127.0.0.1"
-"""The only address that the cluster listens on."""
+"""The address that the cluster listens on unless told otherwise."""
 
 WEBSOCKET_PATH = "/websocket"
 """Of the event stream, on a port of its own."""
@@ -23,8 +23,9 @@ class Core:
     """The parts that API methods work with.
 
     cluster_id: the five characters that every uuid of this cluster starts with
-    api_port: where the REST API answers, on HOST
+    api_port: where the REST API answers
     event_port: where the event stream is; 0 if there is none
+    host: the name or address under which clients reach all of it
     """
 
     cluster_id: str
@@ -33,6 +34,7 @@ class Core:
     api_port: int
     limits: Limits
     event_port: int = 0
+    host: str = HOST
 
     @property
     def system_user_uuid(self) -> str:
@@ -42,9 +44,9 @@ class Core:
     @property
     def root_url(self) -> str:
         """Where clients find the API, with a slash at the end."""
-        return f"https://{HOST}:{self.api_port}/"
+        return f"https://{self.host}:{self.api_port}/"
 
     @property
     def websocket_url(self) -> str:
         """Where clients find the event stream; empty if there is none."""
-        return f"wss://{HOST}:{self.event_port}{WEBSOCKET_PATH}" if self.event_port else ""
+        return f"wss://{self.host}:{self.event_port}{WEBSOCKET_PATH}" if self.event_port else ""

@@ -39,6 +39,7 @@ from typing import Any, Protocol, cast
 from aiohttp import web
 
 from arvados_fuse.standalone.authorization import token_of_header
+from arvados_fuse.standalone.network import is_loopback
 
 __all__ = [
     "CLOCK_SKEW",
@@ -167,6 +168,8 @@ class Faults:
         return None
 
     async def _control(self, request: web.Request) -> web.Response:
+        if not is_loopback(request.remote or ""):
+            raise web.HTTPForbidden(text="Faults are controlled from this machine only\n")
         token = token_of_header(request.headers.get("Authorization", ""))
         if not await asyncio.to_thread(self._may_control, token):
             raise web.HTTPForbidden(text="Only administrators control faults\n")

@@ -200,9 +200,10 @@ def register_keep_service(
     """Note where the Keep service with this number is now. Its uuid never changes."""
     uuid = f"{cluster_id}-{KEEP_SERVICES.infix}-{number:015d}"
     with database.write() as db:
-        row = db.execute("SELECT service_port FROM keep_services WHERE uuid = ?", (uuid,))
-        found = row.fetchone()
-        if found is not None and found["service_port"] == port:
+        found = db.execute(
+            "SELECT service_host, service_port FROM keep_services WHERE uuid = ?", (uuid,)
+        ).fetchone()
+        if found is not None and tuple(found) == (host, port):
             return
         db.execute("DELETE FROM keep_services WHERE uuid = ?", (uuid,))
         _insert(

@@ -66,7 +66,7 @@ def environment_of(place: Path, username: str) -> str:
         if token is None:
             token = tokens.create(_call(core, found, owner_uuid=user["uuid"]))
         secret = f"v2/{token['uuid']}/{token['api_token']}"
-        return directory.environment_text(f"{HOST}:{core.api_port}", secret)
+        return directory.environment_text(f"{core.host}:{core.api_port}", secret)
 
 
 _LASTING = (
@@ -85,8 +85,9 @@ def _cluster(place: Path) -> Iterator[tuple[Core, Identity]]:
         limits = Limits()
         with database.read() as db:
             port = int(identity.get_value(db, "api_port") or 0)
+            host = identity.get_value(db, "host") or HOST
         signer = BlobSigner(found.signing_key, limits.blob_signing_ttl_s)
-        yield Core(found.cluster_id, database, signer, port, limits), found
+        yield Core(found.cluster_id, database, signer, port, limits, host=host), found
 
 
 def _call(core: Core, found: Identity, **attributes: Any) -> Call:
