@@ -20,6 +20,7 @@ __all__ = [
     "ClusterUnreachable",
     "Exists",
     "FileSystemError",
+    "Forbidden",
     "InvalidArgument",
     "IsDirectory",
     "JournalError",
@@ -152,6 +153,10 @@ class AccessRefused(FileSystemError):
     """The cluster refused the token: expired, revoked, or without the right to do this."""
 
     errno = errno.EACCES
+
+
+class Forbidden(AccessRefused):
+    """The cluster knows who asks, and does not let them do this."""
 
 
 class TimedOut(FileSystemError):

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from arvados_fuse.errors import NotPermitted
 from arvados_fuse.fresh import FOREVER, FreshBase, Parent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from arvados_fuse.collection.draft import DraftFile
     from arvados_fuse.collection.tree import FileTable, Segment, TreeDirectory
 
 __all__ = ["CollectionFile", "CollectionParent", "File", "StringFile"]
@@ -22,11 +24,20 @@ class File(FreshBase):
     """Base of all files.
 
     executable: whether programs may run it (files of collections can be anything)
+    draft: its content if it was changed here, as far as that can be; else None
+    is_unlinked: whether its name was removed here
     """
 
     __slots__ = ()
 
     executable = False
+    is_unlinked = False
+    draft: DraftFile | None = None
+
+    @property
+    def writable(self) -> bool:
+        """Whether, as far as is known, it can be changed."""
+        return False
 
     @property
     def name(self) -> str:
@@ -57,6 +68,32 @@ class File(FreshBase):
         May give the lock up.
         """
         raise NotImplementedError
+
+    # What changes a file may give the lock up.
+
+    def check_writable(self) -> None:
+        """Raise NotPermitted, or what asking the cluster does, if the file must not be changed."""
+        raise NotPermitted(f"{self.path()} cannot be changed.")
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Write `data` at `offset`. Raises as `check_writable`, NoSpace, JournalError."""
+        self.check_writable()
+
+    def truncate(self, size: int) -> None:
+        """Cut the file off at `size` bytes, or lengthen it by zeros. Raises as `write`."""
+        self.check_writable()
+
+    def set_mtime(self, mtime_ns: int) -> None:
+        """Note the time of the last change. What cannot keep it does as if."""
+
+    def closed(self) -> None:
+        """Do what the close of a handle asks for that may have written. Raises as `commit`."""
+
+    def commit(self) -> None:
+        """Bring what was written to the cluster. Raises what that raises."""
+
+    def released(self) -> None:
+        """A handle is about to go."""
 
 
 class StringFile(File):
@@ -92,11 +129,14 @@ class StringFile(File):
 
 
 class CollectionParent(Parent, Protocol):
-    """The directory of a collection file: its collection's times, freshness and content."""
+    """The directory of a collection file: its collection's times, freshness, content, changes."""
 
     @property
-    def mtime_ns(self) -> int:
-        """Time of the collection's last change, nanoseconds since 1970."""
+    def writable(self) -> bool:
+        """Whether, as far as is known, its entries can be changed."""
+
+    def file_mtime_ns(self, file: CollectionFile) -> int:
+        """Time of the last change of `file`, nanoseconds since 1970."""
 
     def file_lifetime(self, now: float) -> float:
         """For how many seconds after `now` the kernel may keep a file's entry and attributes."""
@@ -113,32 +153,72 @@ class CollectionParent(Parent, Protocol):
         May give the lock up: they may have to be parsed again.
         """
 
+    def check_writable(self) -> None:
+        """Raise NotPermitted if the collection must not be changed. May give the lock up."""
+
+    def write_file(self, file: CollectionFile, offset: int, data: bytes) -> None:
+        """Write into `file`. May give the lock up."""
+
+    def truncate_file(self, file: CollectionFile, size: int) -> None:
+        """Cut `file` off, or lengthen it by zeros. May give the lock up."""
+
+    def set_file_mtime(self, file: CollectionFile, mtime_ns: int) -> None:
+        """Note the time of the last change of `file`. May give the lock up."""
+
+    def file_closed(self) -> None:
+        """A handle of a file that is not saved is closed. May give the lock up."""
+
+    def file_released(self, file: CollectionFile) -> None:
+        """A handle of `file` is about to go while the file has a draft."""
+
+    def commit(self) -> None:
+        """Commit the collection. May give the lock up."""
+
 
 class CollectionFile(File):
     """A file of a collection, made when the kernel asks for it and dropped when it forgets it.
 
     It pins one version of the file: `node` is the tree directory of the version in which it was
     looked up, `index` its position there. When a newer version has other content under the same
-    name, that content gets another object and another inode number.
+    name, that content gets another object and another inode number. What is changed here stays the
+    same object: its content is that of `draft` then.
 
     It holds its name and size and not the file table, so that a file that the kernel remembers
     does not keep the parsed names of a whole directory in memory.
+
+    key: its true name
+    draft: its content if it is new or was changed here; else None
+    is_unlinked: whether its name was removed here
     """
 
-    __slots__ = ("_directory", "_name", "_size", "index", "node")
+    __slots__ = ("_directory", "_name", "_size", "draft", "index", "is_unlinked", "key", "node")
 
     transient = True
     executable = True
 
     def __init__(
-        self, directory: CollectionParent, node: TreeDirectory, index: int, name: str, size: int
+        self,
+        directory: CollectionParent,
+        node: TreeDirectory,
+        index: int,
+        *,
+        key: str,
+        name: str,
+        size: int,
     ) -> None:
         super().__init__(directory)
         self._directory = directory
         self._name = name
         self._size = size
+        self.key = key
         self.node = node
         self.index = index
+        self.draft: DraftFile | None = None
+        self.is_unlinked = False
+
+    def moved(self, directory: CollectionParent, key: str, name: str) -> None:
+        """Note that the file is in `directory` now, called `key` and shown as `name`."""
+        self._directory, self.key, self._name = directory, key, name
 
     @property
     def name(self) -> str:
@@ -148,12 +228,21 @@ class CollectionFile(File):
     @property
     def size(self) -> int:
         """Length of the content in bytes."""
-        return self._size
+        return self._size if self.draft is None else self.draft.size
+
+    def take_size(self, size: int) -> None:
+        """Note the size of the version that the file is of now."""
+        self._size = size
+
+    @property
+    def writable(self) -> bool:
+        """As its directory is."""
+        return self._directory.writable
 
     @property
     def mtime_ns(self) -> int:
-        """Time of the collection's last change: Keep has none for single files."""
-        return self._directory.mtime_ns
+        """Time of the last change, as far as it was made here; else the collection's."""
+        return self._directory.file_mtime_ns(self)
 
     def invalidate(self) -> None:
         """Distrust the collection: the next use asks for it again, signatures included."""
@@ -167,11 +256,43 @@ class CollectionFile(File):
         """Get new block signatures if the collection is distrusted. May give the lock up."""
         self._directory.refresh()
 
+    def check_writable(self) -> None:
+        """Raise ReadOnly or NotPermitted if the collection must not be changed."""
+        self._directory.check_writable()
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Write `data` at `offset`."""
+        self._directory.write_file(self, offset, data)
+
+    def truncate(self, size: int) -> None:
+        """Cut the file off at `size` bytes, or lengthen it by zeros."""
+        self._directory.truncate_file(self, size)
+
+    def set_mtime(self, mtime_ns: int) -> None:
+        """Note the time of the last change."""
+        self._directory.set_file_mtime(self, mtime_ns)
+
+    def closed(self) -> None:
+        """Commit as is fit if anything is not saved."""
+        if self.draft is not None and self.draft.is_dirty and not self.is_unlinked:
+            self._directory.file_closed()
+
+    def commit(self) -> None:
+        """Commit the collection."""
+        self._directory.commit()
+
+    def released(self) -> None:
+        """A handle is about to go."""
+        if self.draft is not None:
+            self._directory.file_released(self)
+
     def content(self) -> Sequence[Segment]:
         """Return the file's segments. Raises ManifestError if they lie beyond their stream.
 
-        May give the lock up.
+        May give the lock up. Of a file with a draft there is nothing to be had but from that.
         """
+        if self.draft is not None:
+            return ()
         # Both belong to one version; they may be those of the next when the lock is had again.
         node, index = self.node, self.index
         return self._directory.load(node).segments(index)

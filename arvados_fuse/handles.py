@@ -12,11 +12,14 @@ from contextlib import suppress
 from itertools import accumulate
 from typing import TYPE_CHECKING, Protocol
 
+from arvados_fuse.collection.extents import Pending
 from arvados_fuse.errors import FileSystemError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from arvados_fuse.collection.draft import DraftFile
+    from arvados_fuse.collection.extents import Extent
     from arvados_fuse.collection.tree import Segment
     from arvados_fuse.fresh import FreshBase, KernelNotifier, Unlocked
     from arvados_fuse.fusedir.listing import Listing
@@ -37,30 +40,43 @@ class FileHandle(Protocol):
     """An open file."""
 
     @property
-    def thing(self) -> FreshBase:
+    def thing(self) -> File:
         """The file that it was opened on."""
+
+    @property
+    def writing(self) -> bool:
+        """Whether it was opened to be written to."""
 
     def read(self, offset: int, size: int) -> bytes | memoryview:
         """Up to `size` bytes from `offset`; fewer only at the end of the file."""
 
 
 def open_file(
-    file: File, blocks: BlockCache, unlocked: Unlocked, kernel: KernelNotifier
+    file: File,
+    blocks: BlockCache,
+    unlocked: Unlocked,
+    kernel: KernelNotifier,
+    *,
+    writing: bool = False,
 ) -> FileHandle:
-    """Open `file` for reading. Raises ManifestError if its content cannot be found out."""
+    """Open `file`. Raises ManifestError if its content cannot be found out.
+
+    writing: whether the handle may be written to
+    """
     content = file.content()
     if isinstance(content, bytes):
-        return BytesHandle(file, content)
-    return SegmentsHandle(file, content, blocks, unlocked, kernel)
+        return BytesHandle(file, content, writing=writing)
+    return SegmentsHandle(file, content, blocks, unlocked, kernel, writing=writing)
 
 
 class BytesHandle:
     """An open file whose content is in memory."""
 
-    __slots__ = ("_content", "thing")
+    __slots__ = ("_content", "thing", "writing")
 
-    def __init__(self, file: File, content: bytes) -> None:
+    def __init__(self, file: File, content: bytes, *, writing: bool = False) -> None:
         self.thing = file
+        self.writing = writing
         self._content = memoryview(content)
 
     def read(self, offset: int, size: int) -> memoryview:
@@ -132,6 +148,7 @@ class SegmentsHandle:
         "_starts",
         "_unlocked",
         "thing",
+        "writing",
     )
 
     def __init__(
@@ -141,6 +158,8 @@ class SegmentsHandle:
         blocks: BlockCache,
         unlocked: Unlocked,
         kernel: KernelNotifier,
+        *,
+        writing: bool = False,
     ) -> None:
         self.thing = file
         self._inode = file.inode
@@ -152,6 +171,7 @@ class SegmentsHandle:
         self._kernel = kernel
         self._current: tuple[int, int, int, Block | None] = (0, 0, 0, None)
         self._error: FileSystemError | None = None
+        self.writing = writing
         self._read_ahead = ReadAhead(min(WIDEST_READ_AHEAD, blocks.capacity // 4))
 
     def read(self, offset: int, size: int) -> bytes | memoryview:
@@ -159,6 +179,9 @@ class SegmentsHandle:
 
         Raises the errors of `keep.cache.Block.read` when a block cannot be had.
         """
+        draft = self.thing.draft
+        if draft is not None:
+            return self._read_draft(draft, offset, size)
         end = offset + size
         if end > self._size:
             end = self._size
@@ -187,6 +210,28 @@ class SegmentsHandle:
         if not pieces:
             return b""
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _read_draft(self, draft: DraftFile, offset: int, size: int) -> bytes | memoryview:
+        """Read what was changed here, as it is now."""
+        pieces = [self._read_extent(e) for e in draft.extents.pieces(offset, offset + size)]
+        if self._error is not None:
+            raise type(self._error)(*self._error.args)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _read_extent(self, extent: Extent) -> bytes | memoryview:
+        source = extent.source
+        if source is None:
+            return bytes(extent.size)
+        if isinstance(source, Pending):
+            with self._unlocked:
+                return source.chunk.read(source.offset, extent.size)
+        block = self._blocks.get(source.locator)
+        start, stop = source.offset, source.offset + extent.size
+        view = block.view
+        if view is not None:
+            return view[start:stop]
+        with self._unlocked:
+            return block.read(start, stop, self)
 
     def _read_piece(self, offset: int, end: int) -> memoryview:
         # Asking for the block again is right also when the segment is the one of last time: the

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from arvados_fuse.errors import Stale
-from arvados_fuse.fresh import FreshBase
+from arvados_fuse.fresh import FreshBase, Parent
 
 __all__ = ["FILE_FOOTPRINT", "ROOT_INODE", "Evictable", "InodeCache", "Inodes"]
 
@@ -152,6 +152,14 @@ class Inodes:
             thing.parent.live += 1
         if thing.transient:
             self.cache.file_added(thing.parent.inode if thing.parent is not None else 0)
+
+    @staticmethod
+    def reparent(thing: FreshBase, parent: Parent) -> None:
+        """Note that `thing`, which is in the table, is an entry of `parent` now."""
+        if thing.parent is not None:
+            thing.parent.live -= 1
+        thing.parent = parent
+        parent.live += 1
 
     def find(self, number: int) -> FreshBase | None:
         """Return the object of `number`, or None if there is none now."""

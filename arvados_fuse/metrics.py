@@ -24,6 +24,7 @@ class Metrics:
     blocks_corrupt: block contents that failed their checksum, from wherever they came
     api_calls: requests to the REST API
     read_bytes: bytes handed to programs through read()
+    write_bytes: bytes taken from programs through write()
     events_received: events that the event bus sent
     events_bad: messages of the event bus that made no sense
     unhandled_errors: requests that ended in EIO because of a defect of ours
@@ -39,6 +40,7 @@ class Metrics:
     blocks_corrupt: int = 0
     api_calls: int = 0
     read_bytes: int = 0
+    write_bytes: int = 0
     events_received: int = 0
     events_bad: int = 0
     unhandled_errors: int = 0

@@ -27,6 +27,7 @@ from arvados_fuse.errors import (
     IsDirectory,
     NoSuchEntry,
     NotDirectory,
+    NotSupported,
     ReadOnly,
 )
 from arvados_fuse.fusedir.directory import Directory
@@ -61,11 +62,14 @@ FILE_MODE = stat.S_IFREG | 0o444
 EXECUTABLE_MODE = stat.S_IFREG | 0o555
 """Modes as the official driver has them: all may read, files of collections may be run."""
 
+WRITE_BITS = 0o222
+"""Also as there: what can be changed can be changed by all whom the kernel lets in."""
+
 
 class Operations(llfuse.Operations):
     """The requests of the kernel, answered from one inode table.
 
-    All changes pass `_check_writable`, which refuses them.
+    All changes pass `_check_writable`.
     """
 
     def __init__(
@@ -77,10 +81,12 @@ class Operations(llfuse.Operations):
         unlocked: Unlocked,
         clock: Callable[[], float],
         metrics: Metrics,
+        writable: bool = False,
         encoding: str = "utf-8",
     ) -> None:
         """Serve what is in `inodes`, which has its root already.
 
+        writable: whether anything can be changed at all
         encoding: of the names that the kernel sends and is sent
         """
         super().__init__()
@@ -90,6 +96,7 @@ class Operations(llfuse.Operations):
         self._unlocked = unlocked
         self._clock = clock
         self._metrics = metrics
+        self._writable = writable
         self._encoding = encoding
         self._uid = os.getuid()
         self._gid = os.getgid()
@@ -152,12 +159,17 @@ class Operations(llfuse.Operations):
         attributes.st_ino = thing.inode
         if isinstance(thing, File):
             size = thing.size
-            attributes.st_mode = EXECUTABLE_MODE if thing.executable else FILE_MODE
+            mode = EXECUTABLE_MODE if thing.executable else FILE_MODE
+            attributes.st_mode = mode | WRITE_BITS if self._writable and thing.writable else mode
+            if thing.is_unlinked:
+                attributes.st_nlink = 0
             attributes.st_size = size
             attributes.st_blocks = (size + 511) // 512
         else:
             assert isinstance(thing, Directory)
             attributes.st_mode = DIRECTORY_MODE
+            if self._writable and thing.writable:
+                attributes.st_mode = DIRECTORY_MODE | WRITE_BITS
         mtime_ns = thing.mtime_ns
         attributes.st_uid = self._uid
         attributes.st_gid = self._gid
@@ -240,22 +252,24 @@ class Operations(llfuse.Operations):
     # -- files ------------------------------------------------------------------------------
 
     def open(self, inode: int, flags: int, ctx: llfuse.RequestContext) -> int:
-        """Open a file for reading."""
+        """Open a file."""
         try:
             thing = self.inodes.get(inode)
             if not isinstance(thing, File):
                 raise IsDirectory("A directory cannot be opened as a file.")
-            if flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC):
+            writing = bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC))
+            if writing:
                 self._check_writable()
-            return self._open_file(thing)
+                thing.check_writable()
+            return self._open_file(thing, writing=writing)
         except Exception as error:
             self._fail("open", inode, error)
 
-    def _open_file(self, file: File) -> int:
+    def _open_file(self, file: File, *, writing: bool) -> int:
         file.uses += 1
         try:
             file.refresh()
-            handle = open_file(file, self._blocks, self._unlocked, self._kernel)
+            handle = open_file(file, self._blocks, self._unlocked, self._kernel, writing=writing)
         except BaseException:
             self.inodes.release(file)
             raise
@@ -283,18 +297,37 @@ class Operations(llfuse.Operations):
         self._fail("read", inode, error)
 
     def flush(self, fh: int) -> None:
-        """Nothing to do: there is nothing unsaved."""
+        """Save what was written through a handle, as one of its descriptors is closed."""
+        handle = self._files.get(fh)
+        if handle is not None and handle.writing:
+            try:
+                handle.thing.closed()
+            except Exception as error:
+                self._fail("save", handle.thing.inode, error)
 
     def fsync(self, fh: int, datasync: bool) -> None:
-        """Nothing to do: there is nothing unsaved."""
+        """Commit the collection that the file is in."""
+        handle = self._files.get(fh)
+        if handle is not None:
+            try:
+                handle.thing.commit()
+            except Exception as error:
+                self._fail("save", handle.thing.inode, error)
 
     def fsyncdir(self, fh: int, datasync: bool) -> None:
-        """Nothing to do: there is nothing unsaved."""
+        """Commit what was changed in a directory."""
+        handle = self._directories.get(fh)
+        if handle is not None and isinstance(handle.thing, Directory):
+            try:
+                handle.thing.commit()
+            except Exception as error:
+                self._fail("save", handle.thing.inode, error)
 
     def release(self, fh: int) -> None:
         """Close a file."""
         handle = self._files.pop(fh, None)
         if handle is not None:
+            handle.thing.released()
             self.inodes.release(handle.thing)
 
     def _open(self, table: dict[int, H], handle: H) -> int:
@@ -304,20 +337,131 @@ class Operations(llfuse.Operations):
 
     # -- changes ----------------------------------------------------------------------------
 
-    def _refuse_change(self, *request: object) -> NoReturn:
-        """Answer any request that would change something."""
-        del request
+    def create(
+        self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: llfuse.RequestContext
+    ) -> tuple[int, llfuse.EntryAttributes]:
+        """Make a file and open it."""
+        try:
+            file = self._create(parent_inode, name)
+            handle = self._open_file(file, writing=True)
+            file.kernel_refs += 1
+            return handle, self._attributes(file)
+        except Exception as error:
+            self._fail("create", parent_inode, error, name)
+
+    def mknod(
+        self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: llfuse.RequestContext
+    ) -> llfuse.EntryAttributes:
+        """Make a file; there are no devices, pipes and sockets."""
         try:
             self._check_writable()
-        except FileSystemError as error:
-            raise FUSEError(error.errno) from None
+            if not stat.S_ISREG(mode):
+                raise NotSupported("There are files and directories only.")
+            file = self._create(parent_inode, name)
+            file.kernel_refs += 1
+            return self._attributes(file)
+        except Exception as error:
+            self._fail("create", parent_inode, error, name)
 
-    setattr = mknod = mkdir = unlink = rmdir = symlink = rename = link = _refuse_change
-    create = write = setxattr = removexattr = _refuse_change
+    def _create(self, parent_inode: int, name: bytes) -> File:
+        self._check_writable()
+        return self._directory(parent_inode).create(self._decode(name))
 
-    def _check_writable(self) -> NoReturn:
-        """Raise ReadOnly: there is no mount yet that can be written to."""
-        raise ReadOnly("The mount is read-only.")
+    def mkdir(
+        self, parent_inode: int, name: bytes, mode: int, ctx: llfuse.RequestContext
+    ) -> llfuse.EntryAttributes:
+        """Make a directory."""
+        try:
+            self._check_writable()
+            directory = self._directory(parent_inode).mkdir(self._decode(name))
+            directory.kernel_refs += 1
+            return self._attributes(directory)
+        except Exception as error:
+            self._fail("make the directory", parent_inode, error, name)
+
+    def unlink(self, parent_inode: int, name: bytes, ctx: llfuse.RequestContext) -> None:
+        """Remove a file."""
+        try:
+            self._check_writable()
+            self._directory(parent_inode).unlink(self._decode(name))
+        except Exception as error:
+            self._fail("remove", parent_inode, error, name)
+
+    def rmdir(self, parent_inode: int, name: bytes, ctx: llfuse.RequestContext) -> None:
+        """Remove an empty directory."""
+        try:
+            self._check_writable()
+            self._directory(parent_inode).rmdir(self._decode(name))
+        except Exception as error:
+            self._fail("remove", parent_inode, error, name)
+
+    def rename(
+        self,
+        parent_inode_old: int,
+        name_old: bytes,
+        parent_inode_new: int,
+        name_new: bytes,
+        ctx: llfuse.RequestContext,
+    ) -> None:
+        """Move a file or directory, or give it another name."""
+        try:
+            self._check_writable()
+            source = self._directory(parent_inode_old)
+            target = self._directory(parent_inode_new)
+            source.move(self._decode(name_old), target, self._decode(name_new))
+        except Exception as error:
+            self._fail("rename", parent_inode_old, error, name_old)
+
+    def write(self, fh: int, off: int, buf: bytes) -> int:
+        """Write to an open file."""
+        handle = self._files.get(fh)
+        try:
+            self._check_writable()
+            if handle is None or not handle.writing:
+                raise BadHandle(f"File handle {fh} is not open for writing.")
+            handle.thing.write(off, buf)
+            self._metrics.write_bytes += len(buf)
+            return len(buf)
+        except Exception as error:
+            self._fail("write", handle.thing.inode if handle is not None else 0, error)
+
+    def setattr(
+        self,
+        inode: int,
+        attr: llfuse.EntryAttributes,
+        fields: llfuse.SetattrFields,
+        fh: int | None,
+        ctx: llfuse.RequestContext,
+    ) -> llfuse.EntryAttributes:
+        """Change the size or the modification time. Mode and owner cannot be kept.
+
+        Asking for another mode or owner does no harm: programs that copy files could not go on
+        if it failed.
+        """
+        try:
+            self._check_writable()
+            thing = self.inodes.get(inode)
+            if fields.update_size:
+                if not isinstance(thing, File):
+                    raise IsDirectory("A directory has no size that could be changed.")
+                thing.truncate(attr.st_size)
+            if fields.update_mtime and isinstance(thing, File | Directory):
+                thing.set_mtime(attr.st_mtime_ns)
+            return self._attributes(thing)
+        except Exception as error:
+            self._fail("change the attributes of", inode, error)
+
+    def _refuse(self, *request: object) -> NoReturn:
+        """Answer a request for what there is not: links, and attributes of other kinds."""
+        del request
+        raise FUSEError((NotSupported if self._writable else ReadOnly).errno)
+
+    symlink = link = setxattr = removexattr = _refuse
+
+    def _check_writable(self) -> None:
+        """Raise ReadOnly if the mount as a whole is."""
+        if not self._writable:
+            raise ReadOnly("The mount is read-only.")
 
     # -- errors -----------------------------------------------------------------------------
 

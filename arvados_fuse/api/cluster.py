@@ -127,7 +127,14 @@ class ArvadosCluster:
         discovery = self._connection.discovery()
         self._has_shared = has_method(discovery, "groups", "shared")
         self.signature_ttl_s: float = signature_ttl_s(discovery)
+        # Of the event bus; empty if there is none (Arvados documentation, discovery document).
+        self.websocket_url = str(discovery.get("websocketUrl") or "")
         self.slash_substitution: str | None = self._slash_substitution()
+
+    @property
+    def connection(self) -> Connection:
+        """What sends the requests."""
+        return self._connection
 
     def _slash_substitution(self) -> str | None:
         config = self._send(lambda client: client.configs().get())

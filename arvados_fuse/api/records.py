@@ -23,7 +23,9 @@ __all__ = [
     "collection_item",
     "group_item",
     "has_method",
+    "has_parameter",
     "owner_item",
+    "replication",
     "signature_ttl_s",
     "text",
     "whole_number",
@@ -115,6 +117,22 @@ def has_method(discovery: Record, resource: str, method: str) -> bool:
         return method in discovery["resources"][resource]["methods"]
     except (KeyError, TypeError):
         return False
+
+
+def has_parameter(discovery: Record, resource: str, method: str, parameter: str) -> bool:
+    """Whether a method of the cluster takes a parameter."""
+    try:
+        return parameter in discovery["resources"][resource]["methods"][method]["parameters"]
+    except (KeyError, TypeError):
+        return False
+
+
+def replication(discovery: Record) -> int:
+    """Return how many copies of a block are wanted; two if the cluster does not say."""
+    value = discovery.get("defaultCollectionReplication", 2)
+    if not isinstance(value, int) or value < 1:
+        raise RecordError(f"The cluster's defaultCollectionReplication is {value!r}.")
+    return value
 
 
 def collection_item(record: Record) -> Item:

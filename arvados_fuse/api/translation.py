@@ -13,6 +13,7 @@ from arvados_fuse.errors import (
     ClusterError,
     ClusterUnreachable,
     FileSystemError,
+    Forbidden,
     NoSuchEntry,
     TimedOut,
 )
@@ -49,8 +50,10 @@ def _of_status(error: googleapiclient.errors.HttpError, host: str, token: str) -
     said = f"{host} answered {status}: {_one_line(error.reason, token) or 'no reason given'}"
     if status == 404:
         return NoSuchEntry(said)
-    if status in (401, 403):
+    if status == 401:
         return AccessRefused(f"{said}. Is ARVADOS_API_TOKEN valid for this cluster?")
+    if status == 403:
+        return Forbidden(f"{said}. Does ARVADOS_API_TOKEN give the right to do this?")
     if status in (408, 504):
         return TimedOut(said)
     return ClusterError(said)

@@ -51,6 +51,7 @@ class Settings:
     listen_for_events: whether to let the cluster tell of changes
     commit_delay_s: for how long the changes of a burst may be collected; 0 to commit each
     journal_dir: where what is written and not yet committed is kept
+    journal_size: bytes of that from which on writers wait; 0 for what suits the disk
     logfile: where log lines go; None for standard error, or the system log when in background
     refresh_time_s: for how long what the cluster said is trusted
     directory_cache, file_cache: limits in bytes; a file_cache of 0 is chosen from what is free
@@ -74,6 +75,7 @@ class Settings:
     listen_for_events: bool
     commit_delay_s: float
     journal_dir: Path
+    journal_size: int
     debug: bool
     logfile: Path | None
     retries: int
@@ -115,6 +117,7 @@ def parse(arguments: Sequence[str]) -> Settings:
         listen_for_events=found.listen_for_events,
         commit_delay_s=found.commit_delay,
         journal_dir=found.journal_dir or _usual_journal_dir(),
+        journal_size=found.journal_size,
         debug=found.debug,
         logfile=found.logfile,
         retries=found.retries,
@@ -285,6 +288,14 @@ def _add_writing_options(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where what is written and not yet committed is kept (default:"
         " ~/.local/state/arvados/journal)",
+    )
+    group.add_argument(
+        "--journal-size",
+        type=at_least(0),
+        default=0,
+        metavar="BYTES",
+        help="how much of that there may be before writers have to wait (default: 0, which means"
+        " half of the free disk space, 64 GiB at most)",
     )
 
 

@@ -12,16 +12,17 @@ import logging
 import os
 import signal
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from arvados_fuse.command import mountpoint
 from arvados_fuse.command.problem import CommandError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-__all__ = ["end_on_signals"]
+__all__ = ["end_on_signals", "signals_blocked"]
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +32,26 @@ END_TIME_LIMIT_S = 2.0
 """How long the main loop may take to end; it does at once, unless the mount is still in use."""
 
 
-def end_on_signals(mount_dir: Path, stop_waiting: Callable[[], None]) -> threading.Event:
-    """End the mount on `mount_dir` when a signal comes. Call before any thread is started.
+@contextmanager
+def signals_blocked() -> Iterator[None]:
+    """Block the signals that end the mount in the threads that are started meanwhile."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end_on_signals(
+    mount_dir: Path, stop_waiting: Callable[[], None], finish: Callable[[], int]
+) -> threading.Event:
+    """End the mount on `mount_dir` when a signal comes.
+
+    Call it before any thread is started, but those with `signals_blocked`.
 
     stop_waiting: makes the requests that wait for blocks fail
+    finish: saves what is not saved, and returns the exit code; called here only if the main loop
+        does not end
     Returns the event to set when the main loop has ended.
     """
     ended = threading.Event()
@@ -50,9 +67,9 @@ def end_on_signals(mount_dir: Path, stop_waiting: Callable[[], None]) -> threadi
             log.warning("%s", error)
         if not ended.wait(END_TIME_LIMIT_S):
             # Open files keep an unmounted file system alive. Without this process, their users
-            # get "not connected"; there is nothing that could be lost.
+            # get "not connected".
             log.warning("Ended while programs still had files or directories open.")
-            os._exit(0)
+            os._exit(finish())
 
     threading.Thread(target=wait, name="signals", daemon=True).start()
     return ended

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from arvados_fuse.api import CollectionContent, collection_content
 from arvados_fuse.collection.tree import Tree
+from arvados_fuse.errors import Forbidden, NotPermitted, ReadOnly
 from arvados_fuse.fresh import FOREVER
 from arvados_fuse.fusedir.directory import Directory, Surroundings
+from arvados_fuse.fusedir.drafted import DraftBacked
 from arvados_fuse.fusedir.record import COLLECTION_RECORD, RecordFile
-from arvados_fuse.fusedir.tree import TreeBacked
 from arvados_fuse.fusedir.versions import VERSIONS, VersionsDirectory
 
 if TYPE_CHECKING:
     from arvados_fuse.api import Item, Record
+    from arvados_fuse.collection.draft import DraftDirectory
+    from arvados_fuse.commit.session import Session
     from arvados_fuse.events import Event
     from arvados_fuse.fresh import FreshBase
 
@@ -30,14 +33,18 @@ class _Fetched(NamedTuple):
     """What a refresh brings: the record, and the tree if it is not the one that we have.
 
     tree_bytes: memory that the tree takes while none of its files are parsed
+    manifest_size: characters of the manifest
+    commits: commits of our own that had been made when the cluster was asked
     """
 
     item: Item
-    tree: Tree | None
-    tree_bytes: int
+    tree: Tree | None = None
+    tree_bytes: int = 0
+    manifest_size: int = 0
+    commits: int = 0
 
 
-class CollectionDirectory(TreeBacked):
+class CollectionDirectory(DraftBacked):
     """A collection, known by its uuid or its portable data hash.
 
     Two things become too old separately: the record, which gives the directory its name and
@@ -45,6 +52,10 @@ class CollectionDirectory(TreeBacked):
     in its project never fetches its manifest.
 
     ident: uuid or portable data hash
+    session: changes that are under way, or that are committed and not yet in the tree
+    _tree: the content that is loaded; None while none is
+    _may_change: whether the user may change it; None while that is not known
+    _content_ns: time of the last change that was not made here
     _portable_data_hash: of the content that is loaded; "" while none is
     _tree_bytes: memory that the loaded tree takes without parsed files, of all its directories
     _signed_until: time up to which the block signatures in the manifest are used, by a clock that
@@ -54,12 +65,17 @@ class CollectionDirectory(TreeBacked):
     """
 
     __slots__ = (
+        "_content_ns",
         "_content_until",
+        "_manifest_size",
+        "_may_change",
         "_modified_ns",
         "_portable_data_hash",
         "_signed_until",
+        "_tree",
         "_tree_bytes",
         "ident",
+        "session",
     )
 
     def __init__(
@@ -67,12 +83,14 @@ class CollectionDirectory(TreeBacked):
     ) -> None:
         super().__init__(around, parent, ident, name)
         self.ident = ident
-        self._modified_ns = around.started_ns
+        self.session: Session | None = None
+        self._tree: Tree | None = None
+        self._may_change: bool | None = None
+        self._modified_ns = self._content_ns = around.started_ns
         self._portable_data_hash = ""
-        self._tree_bytes = 0
+        self._tree_bytes = self._manifest_size = 0
         self._content_until = 0.0
         self._signed_until = 0.0
-        self._tree_bytes = 0
 
     @property
     def collection(self) -> CollectionDirectory:
@@ -81,8 +99,13 @@ class CollectionDirectory(TreeBacked):
 
     @property
     def mtime_ns(self) -> int:
-        """Time of the record's last change, nanoseconds since 1970."""
-        return self._modified_ns
+        """Time of the last change made here; else the record's, nanoseconds since 1970."""
+        return self._changed_ns or self._modified_ns
+
+    @property
+    def content_ns(self) -> int:
+        """Time of the last change that was not made here, nanoseconds since 1970."""
+        return self._content_ns
 
     @property
     def immutable(self) -> bool:
@@ -143,29 +166,50 @@ class CollectionDirectory(TreeBacked):
 
         Raises NoSuchEntry if the collection cannot be seen, ManifestError if it makes no sense.
         """
+        commits = self.session.commits if self.session is not None else 0
         if self._portable_data_hash and self._signed_for_s > 0:
             item = self.around.cluster.collection_state(self.ident)
             if item.portable_data_hash == self._portable_data_hash:
-                return _Fetched(item, None, 0)
-        return _with_tree(self.around.cluster.collection(self.ident))
+                return _Fetched(item, commits=commits)
+        content = self.around.cluster.collection(self.ident)
+        tree = Tree.from_manifest(content.manifest_text)
+        size = len(content.manifest_text)
+        return _Fetched(content.item, tree, tree.footprint(), size, commits)
 
     def landed(self, fetched: _Fetched) -> None:
         """Take over the record, and the tree if there is a new one."""
+        session = self.session
+        if session is not None and (session.is_sending or session.commits != fetched.commits):
+            # What was asked for before a commit of ours, or during one, says nothing about now.
+            self.valid_until = self._content_until = self.around.clock() + 1.0
+            return
         if fetched.tree is not None:
-            signed_for_s = self.around.cluster.signature_ttl_s / 2
-            self._signed_until = self.around.trust.clock() + signed_for_s
-            self._portable_data_hash = fetched.item.portable_data_hash
-            self._tree_bytes = fetched.tree_bytes
-            self.move_to(fetched.tree.root)
+            self._loaded(fetched)
+            if session is None:
+                self.move_to(fetched.tree.root)
+            else:
+                assert self.around.writing is not None, "there is a session"
+                self.around.writing.committer.rebase(
+                    session, fetched.item, fetched.tree, fetched.manifest_size
+                )
         # Asking again by hash could only bring new signatures.
         trusted_s = FOREVER if self.immutable else self.around.refresh_time_s
         self.confirm(fetched.item, self.around.clock() + trusted_s)
+
+    def _loaded(self, fetched: _Fetched) -> None:
+        """Note what there is to know of a tree that is going to be shown."""
+        signed_for_s = self.around.cluster.signature_ttl_s / 2
+        self._signed_until = self.around.trust.clock() + signed_for_s
+        self._portable_data_hash = fetched.item.portable_data_hash
+        self._tree = fetched.tree
+        self._tree_bytes = fetched.tree_bytes
+        self._manifest_size = fetched.manifest_size
 
     def confirm(self, item: Item, valid_until: float) -> None:
         """Note that the record was seen to be `item`, which holds until `valid_until`."""
         modified_ns = item.modified_ns or self.around.started_ns
         if modified_ns != self._modified_ns:
-            self._modified_ns = modified_ns
+            self._modified_ns = self._content_ns = modified_ns
             self.forget_attributes()
         self.valid_until = valid_until
         if item.portable_data_hash == self._portable_data_hash:
@@ -215,11 +259,102 @@ class CollectionDirectory(TreeBacked):
             if self.node is not None:
                 self.node.drop_files()
             return
-        self.node = self._subdirectory_inodes = self._file_inodes = None
+        self.node = self._subdirectory_inodes = self._file_inodes = self._tree = None
         self._odd = {}
         self._portable_data_hash = ""
         self._tree_bytes = 0
         self._content_until = 0.0
+
+    # -- changes ----------------------------------------------------------------------------
+
+    @property
+    def writable(self) -> bool:
+        """Whether, as far as is known, the collection can be changed."""
+        return (
+            self.around.writing is not None and not self.immutable and self._may_change is not False
+        )
+
+    def check_writable(self) -> None:
+        """Raise ReadOnly or NotPermitted if the collection must not be changed.
+
+        May give the lock up; raises what asking the cluster does.
+        """
+        writing = self.around.writing
+        if writing is None:
+            raise ReadOnly("The mount is read-only.")
+        if self.immutable:
+            raise NotPermitted("What is shown by its portable data hash cannot change.")
+        if self.session is not None:
+            if isinstance(self.session.error, Forbidden):
+                raise NotPermitted(f"The collection {self.ident} cannot be changed any more.")
+            return
+        if not self._may_change:
+            cluster = writing.cluster
+            self.once("right", lambda: cluster.may_change_collection(self.ident), self._asked)
+        if not self._may_change:
+            raise NotPermitted(f"You may read the collection {self.ident}, and not change it.")
+
+    def _asked(self, may_change: bool) -> None:
+        self._may_change = may_change
+
+    def begin(self) -> Session:
+        """Return the session, begun now if there is none. May give the lock up."""
+        self.check_writable()
+        self.refresh()
+        if self.session is None:
+            writing = self.around.writing
+            assert writing is not None, "it is writable"
+            assert self._tree is not None, "it is loaded"
+            self.session = writing.committer.begin(
+                self.ident,
+                self._tree,
+                self._portable_data_hash,
+                self,
+                manifest_size=self._manifest_size,
+            )
+            self.draft = self.session.draft.root
+            self.uses += 1
+        return self.session
+
+    def own_draft(self) -> DraftDirectory:
+        """Return the draft of the top directory. There is a session."""
+        assert self.draft is not None, "there is a session"
+        return self.draft
+
+    def noted(self) -> None:
+        """Something was changed: commit it some time soon."""
+        if self.session is not None and self.around.writing is not None:
+            self.around.writing.committer.changed(self.session)
+
+    def closed(self) -> None:
+        """Do what the close of a changed file asks for. May give the lock up."""
+        if self.session is not None and self.around.writing is not None:
+            self.around.writing.committer.closed(self.session)
+
+    def commit(self) -> None:
+        """Commit what was changed. May give the lock up."""
+        if self.session is not None and self.around.writing is not None:
+            self.around.writing.committer.commit(self.session)
+
+    # What the session says. With the lock held.
+
+    def committed(self, item: Item) -> None:
+        """The cluster has what was changed; `item` is the record now."""
+        self._portable_data_hash = item.portable_data_hash
+        self._modified_ns = item.modified_ns
+        self.valid_until = self.around.clock() + self.around.refresh_time_s
+        self._content_until = self.valid_until
+
+    def rebased(self, item: Item, tree: Tree, manifest_size: int) -> None:
+        """The draft is on top of `tree` now, the content of `item`."""
+        self._loaded(_Fetched(item, tree, tree.footprint(), manifest_size))
+        self.move_to(tree.root)
+
+    def ended(self) -> None:
+        """The session is over: everything is in the tree."""
+        self.session = None
+        self.forget_draft()
+        self.around.inodes.release(self)
 
 
 class VersionDirectory(CollectionDirectory):
@@ -241,6 +376,17 @@ class VersionDirectory(CollectionDirectory):
         """No: a version is one itself."""
         return False
 
+    @property
+    def writable(self) -> bool:
+        """No: a version stays as it is."""
+        return False
+
+    def check_writable(self) -> None:
+        """Raise ReadOnly or NotPermitted."""
+        if self.around.writing is None:
+            super().check_writable()
+        raise NotPermitted("A version of a collection cannot be changed.")
+
     def record(self) -> Record:
         """Ask for the version's record. Runs without the lock."""
         return self.around.cluster.version(self.ident, self._number)
@@ -252,4 +398,4 @@ class VersionDirectory(CollectionDirectory):
 
 def _with_tree(content: CollectionContent) -> _Fetched:
     tree = Tree.from_manifest(content.manifest_text)
-    return _Fetched(content.item, tree, tree.footprint())
+    return _Fetched(content.item, tree, tree.footprint(), len(content.manifest_text))

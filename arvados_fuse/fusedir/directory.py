@@ -7,17 +7,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from arvados_fuse.errors import NoSuchEntry
+from arvados_fuse.errors import NoSuchEntry, NotPermitted
 from arvados_fuse.fresh import FreshBase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from arvados_fuse.api import Cluster, Item
+    from arvados_fuse.commit.writing import Writing
     from arvados_fuse.events import Event
     from arvados_fuse.fresh import KernelNotifier, SingleFlight
     from arvados_fuse.fusedir.listing import Listing
     from arvados_fuse.fusedir.names import NameRules
+    from arvados_fuse.fusefile import File
     from arvados_fuse.inodes import Inodes
     from arvados_fuse.trust import Trust
 
@@ -48,6 +50,7 @@ class Surroundings:
     trust: until when what the cluster said may be trusted
     background: has a directory refreshed without a request that waits for it
     started_ns: when the mount was made, nanoseconds since 1970; the time of what has none
+    writing: what changes need; None if the mount is read-only
     """
 
     cluster: Cluster
@@ -58,6 +61,7 @@ class Surroundings:
     trust: Trust
     background: Background
     started_ns: int
+    writing: Writing | None = None
 
     @property
     def clock(self) -> Callable[[], float]:
@@ -135,6 +139,41 @@ class Directory(FreshBase):
     def mtime_ns(self) -> int:
         """Time of the last change, nanoseconds since 1970."""
         return self.around.started_ns
+
+    @property
+    def writable(self) -> bool:
+        """Whether, as far as is known, entries can be changed."""
+        return False
+
+    def set_mtime(self, mtime_ns: int) -> None:
+        """Note the time of the last change. What cannot keep it does as if."""
+
+    def create(self, name: str) -> File:
+        """Make a file called `name`. May give the lock up."""
+        raise self.not_permitted()
+
+    def mkdir(self, name: str) -> Directory:
+        """Make a directory called `name`. May give the lock up."""
+        raise self.not_permitted()
+
+    def unlink(self, name: str) -> None:
+        """Remove the file called `name`. May give the lock up."""
+        raise self.not_permitted()
+
+    def rmdir(self, name: str) -> None:
+        """Remove the empty directory called `name`. May give the lock up."""
+        raise self.not_permitted()
+
+    def move(self, name: str, target: Directory, new_name: str) -> None:
+        """Move an entry into `target`, or give it another name. May give the lock up."""
+        raise self.not_permitted()
+
+    def commit(self) -> None:
+        """Commit what was changed in here. May give the lock up."""
+
+    def not_permitted(self) -> NotPermitted:
+        """Return the error for a change that no right would allow."""
+        return NotPermitted(f"Nothing can be changed in {self.path()}.")
 
     def negative_lifetime(self, now: float) -> float:
         """For how many seconds after `now` the kernel may trust that a name is not there."""

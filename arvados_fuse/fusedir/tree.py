@@ -23,12 +23,12 @@ from arvados_fuse.fusedir.listing import Listing
 from arvados_fuse.fusefile import CollectionFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from arvados_fuse.collection.tree import FileTable, TreeDirectory
     from arvados_fuse.fresh import FreshBase
 
-__all__ = ["CollectionSubdirectory", "TopDirectory", "TreeBacked"]
+__all__ = ["TopDirectory", "TreeBacked"]
 
 MOST_FORGOTTEN = 1000
 """New names that the kernel is told about, of one directory and one version."""
@@ -41,8 +41,8 @@ class TopDirectory(Protocol):
     """The directory at the top of a collection, as those inside it need it."""
 
     @property
-    def mtime_ns(self) -> int:
-        """Time of the collection's last change, nanoseconds since 1970."""
+    def content_ns(self) -> int:
+        """Time of the last change that was not made here, nanoseconds since 1970."""
 
     def content_lifetime(self, now: float) -> float:
         """For how many seconds after `now` the entries may be trusted."""
@@ -87,6 +87,14 @@ class TreeBacked(Directory):
         """The directory at the top of the collection."""
         raise NotImplementedError
 
+    def make_subdirectory(self, key: str, name: str) -> TreeBacked:
+        """Make the object of a directory in this one."""
+        raise NotImplementedError
+
+    def make_file(self, index: int, key: str, name: str, size: int) -> CollectionFile:
+        """Make the object of a file of this directory."""
+        raise NotImplementedError
+
     def content_lifetime(self, now: float) -> float:
         """For how many seconds after `now` the entries may be trusted."""
         return self.collection.content_lifetime(now)
@@ -102,7 +110,7 @@ class TreeBacked(Directory):
     @property
     def mtime_ns(self) -> int:
         """Time of the collection's last change, nanoseconds since 1970."""
-        return self.collection.mtime_ns
+        return self.collection.content_ns
 
     def footprint(self) -> int:
         """Bytes of memory that the loaded content takes."""
@@ -151,7 +159,7 @@ class TreeBacked(Directory):
         file = self.around.inodes.find(file_inodes[index])
         if file is None:
             shown = self.around.names.present(name) if self._odd else name
-            file = CollectionFile(self, self._node(), index, shown, table.size(index))
+            file = self.make_file(index, name, shown, table.size(index))
             self.around.inodes.add(file, file_inodes[index])
         return file
 
@@ -163,7 +171,7 @@ class TreeBacked(Directory):
         child = self.children.get(name)
         if child is None:
             shown = self.around.names.present(name)
-            child = CollectionSubdirectory(self.around, self, name, shown)
+            child = self.make_subdirectory(name, shown)
             child.node = self._node().subdirectories[name]
             self.adopt(name, child, self._subdirectories()[name])
         return child
@@ -245,7 +253,7 @@ class TreeBacked(Directory):
         old, self.node = self.node, node
         self._odd = {}
         self._carry_subdirectories(node)
-        self._carry_files(old, node)
+        self._carry_files(old, node, {})
         self.resized()
 
     def _carry_subdirectories(self, node: TreeDirectory) -> None:
@@ -268,25 +276,40 @@ class TreeBacked(Directory):
             }
             self._note_odd(list(node.subdirectories))
 
-    def _carry_files(self, old: TreeDirectory | None, node: TreeDirectory) -> None:
+    def _carry_files(
+        self, old: TreeDirectory | None, node: TreeDirectory, kept: Mapping[str, CollectionFile]
+    ) -> None:
+        """Give the files of the new version their numbers.
+
+        kept: objects that are files of the new version already, by the true name there
+        """
         known = self._file_inodes
-        if old is None or known is None:
+        if (old is None or known is None) and not kept:
             return
         live = {file.inode: file for file in self._live_files()}
         self._file_inodes = None
         with suppress(ManifestError):  # of the new version; it shows when the files are asked for
-            before, after = old.files(), node.files()
+            after = node.files()
             first = self.around.inodes.reserve(len(after))
             numbers = array("Q", range(first, first + len(after)))
-            for mine, theirs in before.unchanged(after):
-                numbers[theirs] = known[mine]
-                file = live.pop(known[mine], None)
-                if file is not None:
-                    file.node, file.index = node, theirs
+            before = old.files() if old is not None and known is not None else None
+            if before is not None and known is not None:
+                for mine, theirs in before.unchanged(after):
+                    numbers[theirs] = known[mine]
+                    file = live.pop(known[mine], None)
+                    if file is not None:
+                        file.node, file.index = node, theirs
+            for name, file in kept.items():
+                live.pop(file.inode, None)
+                index = after.index(name)
+                assert index is not None, "it is a file of the new version"
+                numbers[index] = file.inode
+                file.node, file.index = node, index
             self._file_inodes = numbers
             self._note_odd(after.names)
-            changed = (name for name, n in zip(after.names, numbers, strict=True) if n >= first)
-            self._forget_new(name for name in changed if before.index(name) is None)
+            if before is not None:
+                changed = (n for n, i in zip(after.names, numbers, strict=True) if i >= first)
+                self._forget_new(name for name in changed if before.index(name) is None)
         for file in live.values():  # gone, or with other content, which has another number
             self.around.kernel.invalidate_entry(self.inode, file.name)
 
@@ -298,32 +321,3 @@ class TreeBacked(Directory):
 
     def _forget_entry(self, name: str) -> None:
         self.around.kernel.invalidate_entry(self.inode, self.around.names.present(name))
-
-
-class CollectionSubdirectory(TreeBacked):
-    """A directory inside a collection. It is as fresh as its collection."""
-
-    __slots__ = ()
-
-    parent: TreeBacked
-
-    @property
-    def collection(self) -> TopDirectory:
-        """The directory at the top of the collection."""
-        return self.parent.collection
-
-    def lifetime(self, now: float) -> float:
-        """As long as its collection's content."""
-        return self.content_lifetime(now)
-
-    def refresh(self) -> None:
-        """Ask the cluster if the collection is too old. May give the lock up."""
-        self.collection.refresh()
-
-    def invalidate(self) -> None:
-        """Distrust the collection."""
-        self.collection.invalidate()
-
-    def shrink(self) -> None:
-        """Forget the parsed files; they can be parsed again to the same numbers."""
-        self._node().drop_files()

@@ -23,6 +23,7 @@ LADDER = (
     ("collection", "keep"),
     ("journal",),
     ("fresh", "api", "events", "trust"),
+    ("commit",),
     ("inodes",),
     ("fusefile",),
     ("fusedir",),

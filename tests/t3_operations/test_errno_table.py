@@ -33,6 +33,7 @@ TABLE = {
     "NotImplementedHere": errno.ENOSYS,
     "Stale": errno.ESTALE,
     "AccessRefused": errno.EACCES,
+    "Forbidden": errno.EACCES,
     "TimedOut": errno.ETIMEDOUT,
     "ClusterUnreachable": errno.EIO,
     "ClusterError": errno.EIO,
@@ -41,6 +42,7 @@ TABLE = {
     "BlockLost": errno.EIO,
     "BlockCorrupt": errno.EIO,
     "NoSpace": errno.ENOSPC,
+    "JournalError": errno.EIO,
 }
 """What a program gets for each error."""
 

@@ -88,7 +88,7 @@ class TestReferences:
         requests.show(FILES)
         directory = requests.mount.inodes.find(requests.lookup(b"sub").st_ino)
         failing = property(lambda self: 1 // 0)
-        monkeypatch.setattr(CollectionDirectory, "mtime_ns", failing)
+        monkeypatch.setattr(CollectionDirectory, "content_ns", failing)
         assert errno_of(lambda: requests.lookup(b"sub")) == errno.EIO
         assert directory.kernel_refs == 1
 

@@ -1,0 +1,153 @@
+"""The calls to the REST API that change something, one method each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from arvados_fuse.api.records import (
+    COLLECTION_FIELDS,
+    CollectionContent,
+    Item,
+    Record,
+    collection_item,
+    has_parameter,
+    replication,
+    text,
+)
+from arvados_fuse.errors import Forbidden
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from arvados_fuse.api.connection import Connection
+
+__all__ = ["ArvadosWriting", "ClusterWriting"]
+
+
+class ClusterWriting(Protocol):
+    """What the file system asks of a cluster when something is changed.
+
+    Every method raises NoSuchEntry for what is not there or cannot be seen, AccessRefused for a
+    token that is not accepted, Forbidden for what may be seen and not changed, TimedOut,
+    ClusterUnreachable, ClusterError, or RecordError.
+    """
+
+    has_replace_files: bool
+    """Whether single files of a collection can be replaced."""
+
+    replicas: int
+    """Copies that the cluster wants of each block."""
+
+    def may_change_collection(self, uuid: str) -> bool:
+        """Whether the user may change a collection."""
+
+    def may_change_project(self, uuid: str) -> bool:
+        """Whether the user may change what a project, or the home of a user, holds."""
+
+    def edit(
+        self, uuid: str, replace_files: Mapping[str, str], manifest_text: str, *, whole: bool
+    ) -> CollectionContent:
+        """Replace files of a collection; see the API documentation of `replace_files`.
+
+        whole: whether to return the manifest of the result; else its text is ""
+        """
+
+    def replace(self, uuid: str, manifest_text: str) -> CollectionContent:
+        """Replace the whole content of a collection."""
+
+    def create_collection(
+        self, owner_uuid: str, name: str, *, manifest_text: str, classes: tuple[str, ...]
+    ) -> Item:
+        """Make a collection in a project or home. classes: empty for the cluster's default."""
+
+    def move_collection(self, uuid: str, owner_uuid: str, name: str) -> Item:
+        """Give a collection another owner and name."""
+
+    def trash_collection(self, uuid: str) -> None:
+        """Move a collection to the trash."""
+
+
+class ArvadosWriting:
+    """Changes of one cluster. `connection` sends the requests."""
+
+    def __init__(self, connection: Connection) -> None:
+        discovery = connection.discovery()
+        self.has_replace_files = has_parameter(discovery, "collections", "update", "replace_files")
+        self.replicas = replication(discovery)
+        self._send = connection.send
+
+    def may_change_collection(self, uuid: str) -> bool:
+        """Whether the user may change a collection.
+
+        An update that changes nothing is refused like one that does, and leaves no trace. Nothing
+        else would know of frozen projects, of links to the collection itself, and of scopes.
+        """
+        try:
+            self._send(
+                lambda client: client.collections().update(uuid=uuid, body={"collection": {}})
+            )
+        except Forbidden:
+            return False
+        return True
+
+    def may_change_project(self, uuid: str) -> bool:
+        """Whether the user may change what a project, or the home of a user, holds."""
+        if "-tpzed-" in uuid:
+            user = self._send(lambda client: client.users().current())
+            return text(user, "uuid") == uuid or user.get("is_admin") is True
+        group = self._send(
+            lambda client: client.groups().get(uuid=uuid, select=["uuid", "can_write"])
+        )
+        return group.get("can_write") is True
+
+    def edit(
+        self, uuid: str, replace_files: Mapping[str, str], manifest_text: str, *, whole: bool
+    ) -> CollectionContent:
+        """Replace files of a collection."""
+        # In the body, as there may be many.
+        body: dict[str, Any] = {"collection": {}, "replace_files": dict(replace_files)}
+        if manifest_text:
+            body["collection"]["manifest_text"] = manifest_text
+        return self._changed(uuid, body, whole=whole)
+
+    def replace(self, uuid: str, manifest_text: str) -> CollectionContent:
+        """Replace the whole content of a collection."""
+        return self._changed(uuid, {"collection": {"manifest_text": manifest_text}}, whole=True)
+
+    def _changed(self, uuid: str, body: Record, *, whole: bool) -> CollectionContent:
+        fields = [*COLLECTION_FIELDS, "manifest_text"] if whole else COLLECTION_FIELDS
+        record = self._send(
+            lambda client: client.collections().update(uuid=uuid, body=body, select=fields)
+        )
+        manifest = text(record, "manifest_text") if whole else ""
+        return CollectionContent(collection_item(record), manifest)
+
+    def create_collection(
+        self, owner_uuid: str, name: str, *, manifest_text: str, classes: tuple[str, ...]
+    ) -> Item:
+        """Make a collection in a project or home."""
+        attributes: Record = {
+            "owner_uuid": owner_uuid,
+            "name": name,
+            "manifest_text": manifest_text,
+        }
+        if classes:
+            attributes["storage_classes_desired"] = list(classes)
+        return collection_item(
+            self._send(lambda client: client.collections().create(body={"collection": attributes}))
+        )
+
+    def move_collection(self, uuid: str, owner_uuid: str, name: str) -> Item:
+        """Give a collection another owner and name."""
+        attributes = {"owner_uuid": owner_uuid, "name": name}
+        return collection_item(
+            self._send(
+                lambda client: client.collections().update(
+                    uuid=uuid, body={"collection": attributes}, select=COLLECTION_FIELDS
+                )
+            )
+        )
+
+    def trash_collection(self, uuid: str) -> None:
+        """Move a collection to the trash."""
+        self._send(lambda client: client.collections().delete(uuid=uuid))

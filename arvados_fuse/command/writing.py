@@ -1,0 +1,106 @@
+"""What a mount that can be written to needs besides: the journal, and commits in the background."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import shutil
+from typing import TYPE_CHECKING
+
+from arvados_fuse.api.writing import ArvadosWriting
+from arvados_fuse.commit.committer import Committer
+from arvados_fuse.commit.steps import Steps
+from arvados_fuse.commit.uploads import Uploader
+from arvados_fuse.commit.writing import Writing, conflict_name
+from arvados_fuse.journal.journal import About, Journal, boot_id
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from arvados_fuse.api import ArvadosCluster
+    from arvados_fuse.command.arguments import Settings
+    from arvados_fuse.fresh import Unlocked
+    from arvados_fuse.keep.client import KeepClient
+
+__all__ = ["Writer"]
+
+LARGEST_JOURNAL = 64 << 30
+"""Bytes that a journal holds unless another size was asked for."""
+
+log = logging.getLogger(__name__)
+
+
+class Writer:
+    """The part of a mount that brings changes to the cluster.
+
+    writing: what the directories need of it
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        cluster: ArvadosCluster,
+        keep: KeepClient,
+        host: str,
+        *,
+        locked: AbstractContextManager[object],
+        unlocked: Unlocked,
+    ) -> None:
+        """Make the journal of this mount. Raises NoSpace, JournalError, and what a request does.
+
+        keep: stores blocks; it has to live until `finish` has returned, and is closed there
+        """
+        self._keep = keep
+        user_uuid = cluster.user_uuid()
+        about = About(
+            host=host,
+            cluster_id=user_uuid[:5],
+            user_uuid=user_uuid,
+            mount_point=str(settings.mount_dir),
+            started=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+            boot_id=boot_id(),
+        )
+        size = settings.journal_size or _usual_size(settings.journal_dir)
+        self._journal = Journal.create(settings.journal_dir, about, size)
+        changes = ArvadosWriting(cluster.connection)
+        uploader = Uploader(keep, classes=settings.storage_classes, replicas=changes.replicas)
+        steps = Steps(cluster, changes, uploader, locked=locked, conflict_name=conflict_name)
+        self._committer = Committer(
+            steps,
+            self._journal,
+            uploader,
+            delay_s=settings.commit_delay_s,
+            locked=locked,
+            unlocked=unlocked,
+        )
+        self.writing = Writing(self._committer, changes, settings.storage_classes)
+
+    def start(self) -> None:
+        """Start to commit. Call it in the process that serves the mount."""
+        self._committer.start()
+
+    def finish(self) -> bool:
+        """Commit what is left, once, when no request comes any more. Returns whether all is saved.
+
+        What is not stays in the journal.
+        """
+        failed = self._committer.finish()
+        self._keep.close()
+        self._journal.close()
+        for session in failed:
+            log.error(
+                "What was written to %s is not committed; it is in %s, and the next mount of this"
+                " user will try again.",
+                session.uuid,
+                self._journal.directory,
+            )
+        return not failed
+
+
+def _usual_size(directory: Path) -> int:
+    """Return how many bytes the journal may hold: half of what is free where it will be."""
+    place = directory
+    while not place.exists():
+        place = place.parent
+    return min(shutil.disk_usage(place).free // 2, LARGEST_JOURNAL)

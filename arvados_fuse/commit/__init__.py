@@ -1,0 +1,13 @@
+"""How changes get to the cluster.
+
+A collection that is being changed has a :class:`~arvados_fuse.commit.session.Session`: its draft,
+its part of the journal, and what of it is on its way. From the outside in:
+
+- ``committer``: :class:`~arvados_fuse.commit.committer.Committer`, of one mount: which session is
+  committed when, by which thread, and who waits for it;
+- ``session``: what a write does at once, and the steps of a commit;
+- ``uploads``: chunks of the journal become blocks of Keep;
+- ``recovery``: what an earlier mount left behind is committed.
+
+The file system's lock is held whenever a session is touched; a commit gives it up while it waits.
+"""

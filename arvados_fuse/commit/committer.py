@@ -1,0 +1,272 @@
+"""Which session is committed when, by which thread, and who waits for it.
+
+A lone close commits at once. In a burst of them a collection is committed at most once in a while
+(`--commit-delay`), and close returns when its bytes are safe in the journal. What fails is tried
+again, ever more rarely, until it succeeds or the mount ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from arvados_fuse.commit.session import Owner, Session
+from arvados_fuse.errors import FileSystemError
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from arvados_fuse.api import Item
+    from arvados_fuse.collection.tree import Tree
+    from arvados_fuse.commit.steps import Steps
+    from arvados_fuse.commit.uploads import Uploader
+    from arvados_fuse.fresh import Unlocked
+    from arvados_fuse.journal.journal import Journal
+
+__all__ = ["Committer"]
+
+log = logging.getLogger(__name__)
+
+THREADS = 4
+"""Collections that are committed at a time."""
+
+QUIET_S = 3.0
+"""How long after a commit the new version of a large collection is fetched."""
+
+FIRST_RETRY_S = 2.0
+LONGEST_RETRY_S = 60.0
+
+
+class _Plan:
+    """What is to be done about one session. Guarded by the committer's condition.
+
+    wanted: number of the last request for a commit
+    taken: number of the last request that a commit under way, or done, includes
+    done: number of the last request that was dealt with, in success or failure
+    outcome: how the last commit ended
+    due: when it is to be committed, in seconds of time.monotonic; None if not at all
+    ended: when the last commit ended
+    failures: how many commits have failed one after the other
+    """
+
+    __slots__ = ("done", "due", "ended", "failures", "is_running", "outcome", "taken", "wanted")
+
+    def __init__(self) -> None:
+        self.wanted = self.taken = self.done = 0
+        self.outcome: FileSystemError | None = None
+        self.due: float | None = None
+        self.ended = float("-inf")
+        self.failures = 0
+        self.is_running = False
+
+
+class Committer:
+    """The sessions of one mount. Methods are called with the file system's lock held.
+
+    delay_s: seconds between two commits of one collection in a burst; 0 makes each close commit
+    locked: takes the file system's lock; used by the threads of the committer
+    """
+
+    def __init__(
+        self,
+        steps: Steps,
+        journal: Journal,
+        uploader: Uploader,
+        *,
+        delay_s: float,
+        locked: AbstractContextManager[object],
+        unlocked: Unlocked,
+    ) -> None:
+        self._steps = steps
+        self._journal = journal
+        self._uploader = uploader
+        self._delay_s = delay_s
+        self._locked = locked
+        self._unlocked = unlocked
+        self._plans: dict[Session, _Plan] = {}
+        self._changed = threading.Condition()
+        self._ending = False
+        self._ending_uuids: set[str] = set()  # whose journals are being removed
+        self._threads = [
+            threading.Thread(target=self._work, name=f"commit-{number}", daemon=True)
+            for number in range(THREADS)
+        ]
+
+    def start(self) -> None:
+        """Start the threads. Until then nothing is committed."""
+        for thread in self._threads:
+            thread.start()
+
+    # -- sessions ---------------------------------------------------------------------------
+
+    def begin(
+        self, uuid: str, tree: Tree, portable_data_hash: str, owner: Owner, *, manifest_size: int
+    ) -> Session:
+        """Begin to change a collection. May give the lock up. Raises NoSpace or JournalError."""
+        with self._unlocked, self._changed:
+            self._changed.wait_for(lambda: uuid not in self._ending_uuids)
+        session = Session(
+            uuid,
+            tree,
+            portable_data_hash,
+            owner,
+            manifest_size=manifest_size,
+            journal=self._journal,
+            uploader=self._uploader,
+            unlocked=self._unlocked,
+        )
+        self._plans[session] = _Plan()
+        return session
+
+    def rebase(self, session: Session, item: Item, tree: Tree, manifest_size: int) -> None:
+        """Move a session on top of another version of its collection."""
+        self._steps.rebase(session, item, tree, manifest_size)
+
+    @property
+    def sessions(self) -> list[Session]:
+        """All collections that are being changed."""
+        return list(self._plans)
+
+    # -- requests ---------------------------------------------------------------------------
+
+    def changed(self, session: Session) -> None:
+        """Commit a change some time soon."""
+        with self._changed:
+            plan = self._plans[session]
+            due = time.monotonic() + self._delay_s
+            if plan.due is None or plan.due > due:
+                plan.due = due
+                self._changed.notify()
+
+    def closed(self, session: Session) -> None:
+        """Do what the close of a file that was written to asks for. May wait, without the lock.
+
+        Raises what a commit raises, also that of an earlier close that did not wait.
+        """
+        with self._changed:
+            plan = self._plans[session]
+            is_burst = plan.is_running or time.monotonic() < plan.ended + self._delay_s
+            if is_burst and plan.outcome is None:
+                due = plan.ended + self._delay_s
+                if plan.due is None or plan.due > due:
+                    plan.due = due
+                    self._changed.notify()
+                return
+        self.commit(session)
+
+    def commit(self, session: Session) -> None:
+        """Commit everything up to now and wait for it, without the lock.
+
+        Raises what a commit raises.
+        """
+        if not session.draft.is_dirty and session.error is None:
+            return
+        with self._changed:
+            plan = self._plans[session]
+            number = self._ask(plan)
+        with self._unlocked, self._changed:
+            self._changed.wait_for(lambda: plan.done >= number)
+            outcome = plan.outcome
+        if outcome is not None:
+            raise type(outcome)(*outcome.args)
+
+    def finish(self) -> list[Session]:
+        """Commit everything, once, and end the threads. Returns what could not be committed.
+
+        Called when no request comes any more, without the lock.
+        """
+        with self._changed:
+            asked = {session: (plan, self._ask(plan)) for session, plan in self._plans.items()}
+            self._changed.wait_for(
+                lambda: all(plan.done >= number for plan, number in asked.values())
+            )
+            self._ending = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+        self._uploader.close()
+        return [session for session, (plan, _) in asked.items() if plan.outcome is not None]
+
+    def _ask(self, plan: _Plan) -> int:
+        plan.wanted += 1
+        plan.due = time.monotonic()
+        self._changed.notify_all()
+        return plan.wanted
+
+    # -- the threads ------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while (due := self._next()) is not None:
+            session, plan = due
+            error = self._commit(session)
+            with self._changed:
+                self._note_outcome(session, plan, error)
+                self._changed.notify_all()
+            if error is None:
+                self._end_if_idle(session)
+
+    def _end_if_idle(self, session: Session) -> None:
+        """End a session whose draft is not needed any more."""
+        with self._locked:
+            with self._changed:
+                plan = self._plans.get(session)
+                if plan is None or plan.due is not None or plan.is_running:
+                    return
+                if not session.is_idle:
+                    return
+                del self._plans[session]
+                self._ending_uuids.add(session.uuid)
+            session.owner.ended()
+        try:
+            session.journal.drop()
+        except FileSystemError as error:
+            log.warning("%s", error)
+        finally:
+            with self._changed:
+                self._ending_uuids.discard(session.uuid)
+                self._changed.notify_all()
+
+    def _next(self) -> tuple[Session, _Plan] | None:
+        """Wait for a session that is due, and mark it as running; None at the end."""
+        with self._changed:
+            while not self._ending:
+                now = time.monotonic()
+                waiting = [
+                    (plan.due, number, session, plan)
+                    for number, (session, plan) in enumerate(self._plans.items())
+                    if plan.due is not None and not plan.is_running
+                ]
+                first = min(waiting, default=None)
+                if first is not None and first[0] <= now:
+                    _, _, session, plan = first
+                    plan.is_running, plan.due, plan.taken = True, None, plan.wanted
+                    return session, plan
+                self._changed.wait(first[0] - now if first is not None else None)
+        return None
+
+    def _commit(self, session: Session) -> FileSystemError | None:
+        try:
+            self._steps.commit(session)
+        except FileSystemError as error:
+            return error
+        except Exception:
+            log.exception("Unhandled exception while committing %s", session.uuid)
+            return FileSystemError(f"The collection {session.uuid} could not be committed.")
+        return None
+
+    def _note_outcome(self, session: Session, plan: _Plan, error: FileSystemError | None) -> None:
+        plan.is_running, plan.done, plan.ended = False, plan.taken, time.monotonic()
+        plan.outcome = session.error = error
+        if error is None:
+            if session.settled and plan.due is None:
+                plan.due = plan.ended + QUIET_S
+            if plan.failures:
+                log.info("Committed %s after %d failures.", session.uuid, plan.failures)
+            plan.failures = 0
+            return
+        plan.failures += 1
+        pause_s = min(FIRST_RETRY_S * 2.0 ** (plan.failures - 1), LONGEST_RETRY_S)
+        plan.due = plan.ended + pause_s if plan.due is None else plan.due
+        log.error("Cannot commit %s (will try again): %s", session.uuid, error)

@@ -1,0 +1,235 @@
+"""One collection that is being changed: what a change does at once, and what is on its way.
+
+Everything here is called with the file system's lock held. What waits says so, and gives the lock
+up meanwhile. The steps of a commit are in `steps.py`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, cast
+
+from arvados_fuse.collection.draft import Draft, DraftFile
+from arvados_fuse.collection.extents import Pending
+from arvados_fuse.journal.records import (
+    Attach,
+    Create,
+    Mkdir,
+    Rename,
+    Rmdir,
+    Times,
+    Truncate,
+    Unlink,
+    Write,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from concurrent.futures import Future
+
+    from arvados_fuse.api import Item
+    from arvados_fuse.collection.extents import ChunkLike, ExtentMap, Spot
+    from arvados_fuse.collection.tree import Tree
+    from arvados_fuse.commit.uploads import Uploader
+    from arvados_fuse.errors import FileSystemError
+    from arvados_fuse.fresh import Unlocked
+    from arvados_fuse.journal.chunks import Chunk
+    from arvados_fuse.journal.collection import CollectionJournal
+    from arvados_fuse.journal.journal import Journal
+
+__all__ = ["Owner", "Session", "live_parts"]
+
+LARGE = 1 << 20
+"""Bytes from which on a file gets chunks of its own, so that its bytes stay together."""
+
+ROOM_TIME_LIMIT_S = 600.0
+"""How long a write waits for room in the journal before the program is told that it is full."""
+
+
+class Owner(Protocol):
+    """Who shows the collection: told, with the lock held, what the cluster has now."""
+
+    def committed(self, item: Item) -> None:
+        """The cluster has what was changed; `item` is the record now."""
+
+    def rebased(self, item: Item, tree: Tree, manifest_size: int) -> None:
+        """The draft is on top of `tree` now, the content of `item`.
+
+        manifest_size: characters of its manifest
+        """
+
+    def ended(self) -> None:
+        """The session is over: everything is in the tree."""
+
+
+class Session:
+    """The draft of one collection, its journal, and the blocks that are on their way.
+
+    uuid: of the collection; "" for one that is never saved
+    draft: what the collection is, with all changes
+    portable_data_hash: of the version that the cluster is known to have
+    owner: who shows it
+    manifest_size: characters of the cluster's manifest, about
+    settled: how many files were committed since the draft was last moved to another base
+    commits: how many commits have been sent, to tell an answer that was asked for before from one
+        that was asked for after
+    is_sending: whether a commit is being sent now
+    error: why the last commit failed; None if it did not
+    """
+
+    def __init__(
+        self,
+        uuid: str,
+        tree: Tree,
+        portable_data_hash: str,
+        owner: Owner,
+        *,
+        manifest_size: int,
+        journal: Journal,
+        uploader: Uploader,
+        unlocked: Unlocked,
+    ) -> None:
+        """Begin to change a collection. Raises NoSpace or JournalError."""
+        self.uuid = uuid
+        self.draft = Draft(tree)
+        self.portable_data_hash = portable_data_hash
+        self.owner = owner
+        self.manifest_size = manifest_size
+        self.settled = 0
+        self.commits = 0
+        self.is_sending = False
+        self.error: FileSystemError | None = None
+        self.journal: CollectionJournal = journal.collection(uuid, portable_data_hash)
+        self._room = journal
+        self._uploader = uploader
+        self._unlocked = unlocked
+        self._ids: dict[DraftFile, int] = {}
+        self._last_id = 0
+        self._users: dict[ChunkLike, set[DraftFile]] = {}
+        self._uploads: dict[ChunkLike, Future[list[Spot]]] = {}
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the tree says all that the draft says, so that the draft is not needed."""
+        return not self.draft.root.overlay and not self._users
+
+    # -- changes ----------------------------------------------------------------------------
+
+    def write(self, file: DraftFile, start: int, data: bytes) -> None:
+        """Write bytes into a file. Gives the lock up, and waits while the journal is full.
+
+        Raises NoSpace or JournalError, and then nothing was written.
+        """
+        large = file if max(file.size, start + len(data)) >= LARGE else None
+        with self._unlocked:
+            self._room.wait_for_room(len(data), ROOM_TIME_LIMIT_S)
+            chunk, offset = self.journal.append(data, large)
+        try:
+            self.journal.record(Write(self._id(file), start, len(data), chunk.number, offset))
+        except BaseException:
+            self.journal.abandon(chunk)
+            raise
+        file.write(start, len(data), Pending(chunk, offset))
+        self._users.setdefault(chunk, set()).add(file)
+        if chunk.is_sealed or start + len(data) > LARGE:
+            self._upload_complete()
+
+    def truncate(self, file: DraftFile, size: int) -> None:
+        """Cut a file off or lengthen it by zeros. Raises NoSpace or JournalError."""
+        self.journal.record(Truncate(self._id(file), size))
+        file.truncate(size)
+
+    def created(self, file: DraftFile) -> None:
+        """Note that `file` was made."""
+        self._last_id += 1
+        self._ids[file] = self._last_id
+        self.journal.record(Create(self._last_id, file.path()))
+
+    def note(self, operation: Mkdir | Unlink | Rmdir | Rename | Times) -> None:
+        """Note any other change that was made. Raises NoSpace or JournalError."""
+        self.journal.record(operation)
+
+    def written_out(self, file: DraftFile) -> None:
+        """Note that nobody has `file` open for writing any more."""
+        self.journal.finished(file)
+
+    def _id(self, file: DraftFile) -> int:
+        """Return what the journal calls the file."""
+        number = self._ids.get(file)
+        if number is None:
+            self._last_id += 1
+            number = self._ids[file] = self._last_id
+            if file.parent is not None:
+                self.journal.record(Attach(number, file.path()))
+        return number
+
+    # -- blocks -----------------------------------------------------------------------------
+
+    def _upload_complete(self) -> None:
+        """Send the chunks that are full, while the rest is still being written."""
+        for chunk in self.journal.take_complete():
+            # What is left of unlinked files is read from the chunk itself.
+            files = (file for file in self._users.get(chunk, ()) if file.parent is not None)
+            if parts := live_parts(chunk, (file.extents for file in files)):
+                self.upload(chunk, parts)
+
+    def upload(self, chunk: ChunkLike, parts: Sequence[tuple[int, int]]) -> Future[list[Spot]]:
+        """Begin to send `parts` of a sealed chunk to Keep, unless it is on its way already."""
+        future = self._uploads.get(chunk)
+        if future is None:
+            future = self._uploads[chunk] = self._uploader.upload(cast("Chunk", chunk), parts)
+        return future
+
+    def placed(self, chunk: ChunkLike, spots: Sequence[Spot]) -> None:
+        """Let the files have their bytes from Keep that had them from this chunk.
+
+        What was written to it after the upload began stays as it is, and what was unlinked.
+        """
+        self._uploads.pop(chunk, None)
+        left = set()
+        for file in self._users.pop(chunk, ()):
+            if file.parent is not None:
+                file.extents.place(chunk, spots)
+            if chunk in file.extents.pending_chunks():
+                left.add(file)
+        if left:
+            self._users[chunk] = left
+
+    def upload_failed(self, chunk: ChunkLike) -> None:
+        """Forget an upload that failed, so that the next commit tries again."""
+        self._uploads.pop(chunk, None)
+
+    # -- names in the journal ---------------------------------------------------------------
+
+    def keep_ids(self, files: Collection[DraftFile]) -> None:
+        """Forget what the journal calls all files but these: it begins a new generation.
+
+        A generation must not use a name that was given in one that may be gone before it.
+        """
+        self._ids = {file: self._ids[file] for file in files if file in self._ids}
+
+    def forget_ids(self, files: Iterable[DraftFile]) -> None:
+        """The cluster has these files as they are; their next change names them anew."""
+        for file in files:
+            self._ids.pop(file, None)
+
+    def attached(self, paths: Mapping[DraftFile, str]) -> dict[int, str]:
+        """What the journal calls those of the files that it has a name for, with their paths."""
+        return {self._ids[file]: path for file, path in paths.items() if file in self._ids}
+
+
+def live_parts(chunk: ChunkLike, maps: Iterable[ExtentMap]) -> list[tuple[int, int]]:
+    """The parts of a chunk that files have bytes from: (offset, size), joined and sorted."""
+    parts = sorted(
+        (extent.source.offset, extent.size)
+        for extents in maps
+        for extent in extents.extents()
+        if isinstance(extent.source, Pending) and extent.source.chunk is chunk
+    )
+    joined: list[tuple[int, int]] = []
+    for offset, size in parts:
+        if joined and offset <= joined[-1][0] + joined[-1][1]:
+            first, length = joined[-1]
+            joined[-1] = first, max(length, offset + size - first)
+        else:
+            joined.append((offset, size))
+    return joined

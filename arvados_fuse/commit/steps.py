@@ -1,0 +1,224 @@
+"""The steps of a commit, from the draft to the cluster.
+
+1. If the cluster has another version than the draft is based on, the draft is moved on top of it:
+   what others changed is taken over, and what both changed is kept twice.
+2. What is not committed is frozen, and the journal begins a new generation.
+3. The chunks of what was frozen are sent to Keep.
+4. One request says what has changed.
+5. What was frozen is noted as committed, and the journal forgets it.
+
+The file system's lock is held for the steps in memory alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from arvados_fuse.collection.delta import delta, full_manifest, settle, snapshot
+from arvados_fuse.collection.merge import rebase
+from arvados_fuse.collection.tree import Tree
+from arvados_fuse.commit.session import live_parts
+from arvados_fuse.errors import ClusterError, FileSystemError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from arvados_fuse.api import Cluster, CollectionContent, Item
+    from arvados_fuse.api.writing import ClusterWriting
+    from arvados_fuse.collection.delta import Snapshot
+    from arvados_fuse.collection.extents import ChunkLike, Spot
+    from arvados_fuse.commit.session import Session
+    from arvados_fuse.commit.uploads import Uploader
+
+__all__ = ["Steps"]
+
+log = logging.getLogger(__name__)
+
+LONG_UPLOAD_S = 1.0
+"""If sending blocks took longer, it is asked again whether others have changed the collection."""
+
+MOST_TRIES = 5
+"""How often a request is made anew because others changed what it is about."""
+
+SMALL_MANIFEST = 1 << 18
+"""Characters up to which the whole new manifest is asked for with each commit."""
+
+MOST_SETTLED = 20000
+"""Committed entries of a draft from which on the manifest is asked for, however large it is."""
+
+
+class _Frozen(NamedTuple):
+    """What one commit is about. generation: the last of the journal that belongs to it."""
+
+    taken: Snapshot
+    generation: int
+
+
+class Steps:
+    """How the sessions of one mount are committed. Any thread, for one session at a time.
+
+    locked: takes the file system's lock, which must not be held
+    conflict_name: what a file is called from now on whose name others have given to something else
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        writing: ClusterWriting,
+        uploader: Uploader,
+        *,
+        locked: AbstractContextManager[object],
+        conflict_name: Callable[[str], str],
+    ) -> None:
+        self._cluster = cluster
+        self._writing = writing
+        self._uploader = uploader
+        self._locked = locked
+        self._conflict_name = conflict_name
+
+    def commit(self, session: Session) -> None:
+        """Bring everything up to now to the cluster.
+
+        Raises what uploading and the requests raise; the session stays as it was then, and what
+        was uploaded need not be uploaded again.
+        """
+        for attempt in range(1, MOST_TRIES + 1):
+            with self._locked:
+                is_dirty = session.draft.is_dirty
+            if not is_dirty:
+                if session.settled:
+                    self._take_over(session)
+                return
+            if self._is_behind(session):
+                self._take_over(session)
+            frozen = self._freeze(session)
+            if frozen is None:
+                return
+            started_at = time.monotonic()
+            self.bring_blocks(session, frozen.taken)
+            if time.monotonic() - started_at > LONG_UPLOAD_S and self._is_behind(session):
+                continue
+            try:
+                self._send(session, frozen)
+            except ClusterError:
+                # What others did between the question and the request may be why.
+                if attempt == MOST_TRIES or not self._is_behind(session):
+                    raise
+                continue
+            return
+        raise ClusterError(
+            f"The collection {session.uuid} is changed by others faster than it can be committed."
+        )
+
+    # -- what others did --------------------------------------------------------------------
+
+    def _is_behind(self, session: Session) -> bool:
+        state = self._cluster.collection_state(session.uuid)
+        return state.portable_data_hash != session.portable_data_hash
+
+    def _take_over(self, session: Session) -> None:
+        """Move the draft on top of what the cluster has."""
+        content = self._cluster.collection(session.uuid)
+        tree = Tree.from_manifest(content.manifest_text)
+        with self._locked:
+            self.rebase(session, content.item, tree, len(content.manifest_text))
+
+    def rebase(self, session: Session, item: Item, tree: Tree, manifest_size: int) -> None:
+        """Move the draft on top of a version that the cluster has. With the lock held."""
+        merged = rebase(session.draft, tree, self._conflict_name)
+        for path, kept_as in merged.conflicts:
+            log.warning(
+                "%s was changed here and elsewhere, in the collection %s: what was written here"
+                " is now %s.",
+                path,
+                session.uuid,
+                kept_as,
+            )
+        session.portable_data_hash = item.portable_data_hash
+        session.manifest_size = manifest_size
+        session.settled = 0
+        session.owner.rebased(item, tree, manifest_size)
+
+    # -- blocks -----------------------------------------------------------------------------
+
+    def _freeze(self, session: Session) -> _Frozen | None:
+        with self._locked:
+            taken = snapshot(session.draft, whole=not self._writing.has_replace_files)
+            if taken is not None and not (taken.is_expressible or taken.content):
+                taken = snapshot(session.draft, whole=True)
+            if taken is None:
+                return None
+            session.keep_ids({frozen.file for frozen in taken.files})
+            return _Frozen(taken, session.journal.rotate().generation)
+
+    def bring_blocks(self, session: Session, taken: Snapshot) -> None:
+        """Send to Keep what the files of a snapshot need, and let them have it from there."""
+        while chunks := taken.pending_chunks():
+            with self._locked:
+                uploads = {
+                    chunk: session.upload(chunk, self._parts(chunk, taken)) for chunk in chunks
+                }
+            for chunk, upload in uploads.items():
+                try:
+                    spots = upload.result()
+                except BaseException:
+                    with self._locked:
+                        session.upload_failed(chunk)
+                    raise
+                self._place(session, taken, chunk, spots)
+        taken.fill_holes(self._uploader.zeros)
+
+    @staticmethod
+    def _parts(chunk: ChunkLike, taken: Snapshot) -> list[tuple[int, int]]:
+        return live_parts(chunk, (file.extents for file in taken.files))
+
+    def _place(
+        self, session: Session, taken: Snapshot, chunk: ChunkLike, spots: list[Spot]
+    ) -> None:
+        taken.place(chunk, spots)
+        with self._locked:
+            session.placed(chunk, spots)
+
+    # -- the request ------------------------------------------------------------------------
+
+    def _send(self, session: Session, frozen: _Frozen) -> None:
+        session.is_sending = True
+        try:
+            content = self._request(session, frozen.taken)
+            self._settle(session, frozen, content)
+        finally:
+            session.is_sending = False
+
+    def _request(self, session: Session, taken: Snapshot) -> CollectionContent:
+        if taken.content is not None:
+            return self._writing.replace(session.uuid, full_manifest(taken))
+        change = delta(taken)
+        whole = session.manifest_size <= SMALL_MANIFEST or session.settled > MOST_SETTLED
+        return self._writing.edit(
+            session.uuid, change.replace_files, change.manifest_text, whole=whole
+        )
+
+    def _settle(self, session: Session, frozen: _Frozen, content: CollectionContent) -> None:
+        taken = frozen.taken
+        tree = Tree.from_manifest(content.manifest_text) if content.manifest_text else None
+        paths = {f.file: f.path for f in taken.files if f.file.revision != f.revision}
+        with self._locked:
+            attached = session.attached(paths)
+            settle(session.draft, taken)
+            session.forget_ids(f.file for f in taken.files if f.file.revision == f.revision)
+            session.commits += 1
+            session.portable_data_hash = content.item.portable_data_hash
+            session.owner.committed(content.item)
+            session.settled += len(taken.places)
+            if tree is not None:
+                self.rebase(session, content.item, tree, len(content.manifest_text))
+        try:
+            session.journal.committed(frozen.generation, session.portable_data_hash, attached)
+        except FileSystemError as error:
+            # The journal holds more than it need; the next commit takes that out too.
+            log.warning(
+                "%s is committed, but its journal is not shortened: %s", session.uuid, error
+            )
