@@ -1,15 +1,20 @@
 """The event bus: hears of every change on the cluster while it happens.
 
-Owns the connection to the cluster's websocket, with one thread: connecting, subscribing, coming
-back after a loss, and reading events into small typed values. What the events mean for the file
-system is none of its business; it tells a `Listener`. Events come from the net and are checked
-here: a bad one is logged once and ignored.
+Owns the connection to the cluster's websocket: connecting, subscribing, coming back after a loss,
+and reading events into small typed values. What the events mean for the file system is none of its
+business; it tells a `Listener`. Events come from the net and are checked here: a bad one is logged
+once and ignored.
+
+The connection lives in one thread with an event loop of its own. (The library's client for threads
+reads and writes one TLS connection from two threads, which TLS does not bear: of some hundred
+connections, one never got its answer.)
 
 Source of the messages: Arvados documentation, "API Reference", "Websocket event stream".
 """
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import json
 import logging
@@ -21,14 +26,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import ciso8601
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
-from websockets.sync.client import connect
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus, WebSocketException
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Sequence
 
-    from websockets.sync.client import ClientConnection
+    from websockets.asyncio.client import ClientConnection
 
     from arvados_fuse.metrics import Metrics
 
@@ -39,13 +44,12 @@ log = logging.getLogger(__name__)
 EVENT_TYPES = ["create", "update", "delete"]
 """What we want to hear of. Trashing and its opposite are updates."""
 
-LONGEST_BATCH = 500
-"""Events that are handed on at once: what has arrived together is one piece of work."""
-
 OPEN_TIME_LIMIT_S = 20.0
 PING_INTERVAL_S = 10.0
 PING_TIME_LIMIT_S = 10.0
 """A network that has gone silent is noticed after both together."""
+
+CLOSE_TIME_LIMIT_S = 1.0
 
 LOOK_UP_INTERVAL_S = 1.0
 """How often to look whether the token was changed, while nothing comes."""
@@ -176,12 +180,8 @@ class Listener(Protocol):
         """These changes happened."""
 
 
-class _Refused(Exception):
-    """The bus does not let us subscribe."""
-
-
-class _TokenChanged(Exception):
-    """The connection belongs to a token that is not ours any more."""
+class _Ended(Exception):
+    """The connection has to end; the message says why."""
 
 
 class Subscriber:
@@ -234,83 +234,95 @@ class Subscriber:
         pause_s = self._shortest_pause_s
         while not self._stopping.is_set():
             started_at = time.monotonic()
-            try:
-                self._listen(self._token())
-                return
-            except _TokenChanged:
-                reason = "the token was changed"
-            except _Refused:
-                reason = "it refused the subscription"
-            except ConnectionClosed:
-                reason = "the connection has ended"
-            except InvalidStatus as error:
-                reason = f"it answered {error.response.status_code}"
-            except OSError as error:
-                reason = error.strerror or type(error).__name__
-            except WebSocketException as error:
-                # Only the kind of error: some messages contain the URL, and so the token.
-                reason = type(error).__name__
-            except Exception:
-                self._metrics.unhandled_errors += 1
-                log.exception("Unhandled exception in the event bus subscriber")
-                reason = "an internal error"
-            self._lost(reason)
+            self._lost(self._attempt())
             if time.monotonic() - started_at > LONGEST_PAUSE_S:
                 pause_s = self._shortest_pause_s
             # Not all clients of a cluster that was restarted should come back at one instant.
             self._stopping.wait(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
+    def _attempt(self) -> str:
+        """Connect, and stay connected for as long as that can be; return why it ended."""
+        try:
+            asyncio.run(self._listen(self._token()))
+        except _Ended as end:
+            return str(end)
+        except InvalidStatus as error:
+            return f"it answered {error.response.status_code}"
+        except (OSError, asyncio.TimeoutError) as error:
+            return getattr(error, "strerror", None) or type(error).__name__
+        except WebSocketException as error:
+            # Only the kind of error: some messages contain the URL, and so the token.
+            return type(error).__name__
+        except Exception:
+            self._metrics.unhandled_errors += 1
+            log.exception("Unhandled exception in the event bus subscriber")
+            return "an internal error"
+        return "the mount is ending"
+
     def _lost(self, reason: str) -> None:
+        if self._stopping.is_set():
+            return
         if self._subscribed:
             self._subscribed = False
             self._listener.lost(self._heard_at)
         elif self._loss_told:
             return
-        if not self._stopping.is_set():
-            self._loss_told = True
-            log.info(
-                "There is no event bus (%s). Until it is back, changes by others are seen when"
-                " --refresh-time is over.",
-                reason,
-            )
+        self._loss_told = True
+        log.info(
+            "There is no event bus (%s). Until it is back, changes by others are seen when"
+            " --refresh-time is over.",
+            reason,
+        )
 
     # -- one connection ---------------------------------------------------------------------
 
-    def _listen(self, token: str) -> None:
-        """Connect, subscribe, and pass on what comes until the connection ends."""
+    async def _listen(self, token: str) -> None:
+        """Connect, subscribe, and pass on what comes until we are to stop, or something fails."""
         separator = "&" if "?" in self._url else "?"
         url = f"{self._url}{separator}api_token={urllib.parse.quote(token, safe='')}"
-        with connect(
+        async with connect(
             url,
             ssl=self._tls,
             open_timeout=OPEN_TIME_LIMIT_S,
             ping_interval=PING_INTERVAL_S,
             ping_timeout=PING_TIME_LIMIT_S,
-            close_timeout=1.0,
+            close_timeout=CLOSE_TIME_LIMIT_S,
             max_size=MESSAGE_SIZE_LIMIT,
-            max_queue=LONGEST_BATCH,
             compression=None,
         ) as socket:
-            self._subscribe(socket)
-            while not self._stopping.is_set():
-                messages = _received(socket)
-                if messages:
-                    self._heard_at = time.monotonic()
-                    self._handle(messages)
-                if self._token() != token:
-                    raise _TokenChanged
+            await socket.send(self._subscription())
+            texts: list[str | bytes] = []
+            arrived = asyncio.Event()
+            collecting = asyncio.create_task(_collect(socket, texts, arrived))
+            try:
+                while not self._stopping.is_set():
+                    with suppress(asyncio.TimeoutError):
+                        await asyncio.wait_for(arrived.wait(), LOOK_UP_INTERVAL_S)
+                    arrived.clear()
+                    batch = texts[:]
+                    texts.clear()
+                    self._handle(batch)
+                    if collecting.done():
+                        collecting.result()
+                        raise _Ended("it has closed the connection")
+                    if self._token() != token:
+                        raise _Ended("the token was changed")
+            finally:
+                collecting.cancel()
 
-    def _subscribe(self, socket: ClientConnection) -> None:
+    def _subscription(self) -> str:
         request: dict[str, Any] = {
             "method": "subscribe",
             "filters": [["event_type", "in", EVENT_TYPES]],
         }
         if self._last_log_id:
             request["last_log_id"] = self._last_log_id
-        socket.send(json.dumps(request))
+        return json.dumps(request)
 
     def _handle(self, texts: list[str | bytes]) -> None:
+        if texts:
+            self._heard_at = time.monotonic()
         events = []
         for text in texts:
             try:
@@ -330,13 +342,12 @@ class Subscriber:
 
     def _answered(self, status: Any) -> None:
         if status != 200:
-            raise _Refused
+            raise _Ended("it refused the subscription")
         if not self._subscribed:
             self._subscribed = True
+            self._loss_told = False
             self._listener.connected()
-            if self._loss_told:
-                self._loss_told = False
-                log.info("The event bus is back: changes by others are seen at once.")
+            log.info("The event bus is connected: changes by others are seen at once.")
 
     def _ignore(self, error: Exception) -> None:
         self._metrics.events_bad += 1
@@ -350,11 +361,13 @@ class Subscriber:
             )
 
 
-def _received(socket: ClientConnection) -> list[str | bytes]:
-    """Wait a moment for messages; return those that are here, which may be none."""
-    messages: list[str | bytes] = []
-    with suppress(TimeoutError):
-        messages.append(socket.recv(timeout=LOOK_UP_INTERVAL_S))
-        while len(messages) < LONGEST_BATCH:
-            messages.append(socket.recv(timeout=0))
-    return messages
+async def _collect(
+    socket: ClientConnection, texts: list[str | bytes], arrived: asyncio.Event
+) -> None:
+    """Put what comes into `texts`. What has come together is handled together."""
+    try:
+        async for text in socket:
+            texts.append(text)
+            arrived.set()
+    finally:
+        arrived.set()

@@ -10,6 +10,7 @@ Source of the calls and fields: Arvados documentation, "API Reference".
 """
 
 from arvados_fuse.api.cluster import ArvadosCluster, Cluster
+from arvados_fuse.api.connection import tls_context
 from arvados_fuse.api.records import CollectionContent, Item, Record, Shared, collection_content
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "Record",
     "Shared",
     "collection_content",
+    "tls_context",
 ]

@@ -16,9 +16,11 @@ import llfuse
 from arvados_fuse.api import ArvadosCluster
 from arvados_fuse.command import clusters, mountpoint
 from arvados_fuse.command.arguments import Settings
-from arvados_fuse.command.ending import end_on_signals
+from arvados_fuse.command.ending import end_on_signals, signals_blocked
 from arvados_fuse.command.layout import plant_root
+from arvados_fuse.command.listening import start_listening
 from arvados_fuse.command.problem import CommandError
+from arvados_fuse.command.writing import Writer
 from arvados_fuse.errors import FileSystemError
 from arvados_fuse.fresh import SingleFlight
 from arvados_fuse.fusedir.changes import REFRESH_THREADS, Refresher
@@ -48,6 +50,9 @@ WORKERS = 10
 REQUEST_TIME_LIMIT_S = 600.0
 """How long one request may wait for the slow work of another."""
 
+EXIT_UNSAVED = 75
+"""Exit code when something written could not be saved (sysexits.h: EX_TEMPFAIL)."""
+
 NOFILE_WANTED = 10240
 """Open files that a large disk cache needs: one for each block in use."""
 
@@ -55,35 +60,40 @@ NOFILE_WANTED = 10240
 def serve(settings: Settings, ready: Callable[[], None]) -> int:
     """Mount, call `ready`, and serve until the file system is unmounted or a signal says stop.
 
-    Returns the exit code, 0. Raises CommandError when it cannot be mounted. Any other exception
-    leaves the mount point "not connected": a crash must not look like an empty directory.
+    Returns the exit code: 0, or EXIT_UNSAVED. Raises CommandError when it cannot be mounted. Any
+    other exception leaves the mount point "not connected": a crash must not look like an empty
+    directory.
     """
     _start_logging(settings)
-    if settings.writable:
-        raise CommandError("This version cannot write yet: leave out --read-write.")
     mountpoint.prepare(settings.mount_dir)
     directory = settings.standalone_dir
     access = clusters.configured() if directory is None else clusters.embedded(directory)
     kernel = Kernel(settings.encoding)
     try:
-        operations, stop_waiting = _file_system(settings, access, kernel)
+        operations, stop_waiting, writer = _file_system(settings, access, kernel)
     except FileSystemError as error:
         raise CommandError(str(error)) from None
     _mount(settings, operations, access.host)
-    ended = end_on_signals(settings.mount_dir, stop_waiting)
+
+    def finish() -> int:
+        return 0 if writer is None or writer.finish() else EXIT_UNSAVED
+
+    ended = end_on_signals(settings.mount_dir, stop_waiting, finish)
     kernel.start()
+    if writer is not None:
+        writer.start()
     log.info("Mounted %s on %s.", access.host, settings.mount_dir)
     ready()
     _serve_until_unmounted(kernel)
     ended.set()
     stop_waiting()
-    return 0
+    return finish()
 
 
 def _file_system(
     settings: Settings, access: clusters.Access, kernel: Kernel
-) -> tuple[Operations, Callable[[], None]]:
-    """Build the file system, and a function that makes whatever waits for blocks fail.
+) -> tuple[Operations, Callable[[], None], Writer | None]:
+    """Build the file system, a function that makes whatever waits for blocks fail, and the writer.
 
     Raises CommandError, and the errors of `api.Cluster`.
     """
@@ -97,6 +107,8 @@ def _file_system(
         filters=settings.filters,
     )
     inodes = Inodes(InodeCache(settings.directory_cache))
+    new_client = _keep_clients(settings, access, cluster, metrics)
+    writer = _writer(settings, cluster, new_client, access.host) if settings.writable else None
     around = Surroundings(
         cluster=cluster,
         inodes=inodes,
@@ -106,12 +118,23 @@ def _file_system(
         trust=Trust(settings.refresh_time_s),
         background=Refresher(inodes, llfuse.lock, Workers(REFRESH_THREADS, "refresh")),
         started_ns=time.time_ns(),
+        writing=writer.writing if writer is not None else None,
     )
     with llfuse.lock:
         plant_root(settings.places, around)
-    client, blocks = _block_cache(settings, access, cluster, metrics)
+    client = new_client()
+    blocks = _block_cache(settings, client, metrics)
+
+    stop_listening = start_listening(
+        settings, access, cluster, around, lock=llfuse.lock, metrics=metrics
+    )
+
+    stop_listening = start_listening(
+        settings, access, cluster, around, lock=llfuse.lock, metrics=metrics
+    )
 
     def stop_waiting() -> None:
+        stop_listening()
         client.close()
         blocks.close()
 
@@ -122,16 +145,16 @@ def _file_system(
         unlocked=llfuse.lock_released,
         clock=around.clock,
         metrics=metrics,
+        writable=settings.writable,
         encoding=settings.encoding,
     )
-    return operations, stop_waiting
+    return operations, stop_waiting, writer
 
 
-def _block_cache(
+def _keep_clients(
     settings: Settings, access: clusters.Access, cluster: ArvadosCluster, metrics: Metrics
-) -> tuple[KeepClient, BlockCache]:
-    """Make the Keep client and the block cache of the settings. Raises CommandError."""
-    nofile_limit = _raise_nofile_limit()
+) -> Callable[[], KeepClient]:
+    """Return what makes Keep clients for the settings. Raises CommandError."""
     try:
         services = ServiceList(
             cluster.keep_services,
@@ -140,7 +163,7 @@ def _block_cache(
         )
     except ValueError as error:
         raise CommandError(str(error)) from None
-    client = KeepClient(
+    return lambda: KeepClient(
         services,
         lambda: access.token,
         insecure=access.insecure,
@@ -148,14 +171,38 @@ def _block_cache(
         metrics=metrics,
         ca_file=arvados.util.ca_certs_path(),
     )
+
+
+def _writer(
+    settings: Settings,
+    cluster: ArvadosCluster,
+    new_client: Callable[[], KeepClient],
+    host: str,
+) -> Writer:
+    """Make what brings changes to the cluster. Raises what `Writer` does."""
+    # With a client of its own: the end of the mount breaks reading off, not what is being saved.
+    with signals_blocked():
+        return Writer(
+            settings,
+            cluster,
+            new_client(),
+            host,
+            locked=llfuse.lock,
+            unlocked=llfuse.lock_released,
+        )
+
+
+def _block_cache(settings: Settings, client: KeepClient, metrics: Metrics) -> BlockCache:
+    """Make the block cache of the settings. Raises CommandError."""
+    nofile_limit = _raise_nofile_limit()
     if settings.ram_cache:
-        return client, BlockCache.in_ram(
+        return BlockCache.in_ram(
             client, metrics=metrics, limit=settings.file_cache or DEFAULT_RAM_CACHE_SIZE
         )
     directory = str(settings.disk_cache_dir or _usual_cache_dir())
     try:
         os.makedirs(directory, mode=0o700, exist_ok=True)
-        cache = BlockCache.on_disk(
+        return BlockCache.on_disk(
             client,
             metrics=metrics,
             directory=directory,
@@ -167,7 +214,6 @@ def _block_cache(
             f"The disk cache {directory} cannot be used: {error.strerror}. Choose another with"
             " --disk-cache-dir, or use --ram-cache."
         ) from None
-    return client, cache
 
 
 def _usual_cache_dir() -> Path:
@@ -190,7 +236,9 @@ def _raise_nofile_limit() -> int:
 def _mount(settings: Settings, operations: Operations, host: str) -> None:
     """Mount the file system; requests wait until the main loop runs. Raises CommandError."""
     options = set(llfuse.default_options)
-    options |= {"ro", "max_read=131072", f"fsname=arvados:{host}"}
+    options |= {"max_read=131072", f"fsname=arvados:{host}"}
+    if not settings.writable:
+        options.add("ro")
     if settings.allow_other:
         options.add("allow_other")
     if settings.subtype:
