@@ -23,6 +23,7 @@ __all__ = [
     "ManifestInvalid",
     "check_grammar",
     "contents",
+    "contents_after",
     "locators",
     "portable_data_hash",
     "signed",
@@ -61,7 +62,8 @@ class ManifestInvalid(ValueError):
 class Contents(NamedTuple):
     """What a manifest holds.
 
-    names: every path of a file and every stream, one a line, spaces unescaped, for searching
+    names: every path of a file and every stream, one a line, spaces unescaped, for searching;
+        some may be there twice
     """
 
     file_count: int
@@ -191,3 +193,31 @@ def contents(text: str) -> Contents:
         file_count = sum(map(len, by_stream.values()))
     listed += "".join(f"{stream[2:]}\n" for stream in by_stream if stream != ".")
     return Contents(file_count, size_total, listed.replace("\\040", " "))
+
+
+def contents_after(before: Contents, old: str, new: str) -> Contents:
+    """Return what `contents` says of `new`, in less time if it has most lines of `old`.
+
+    Both are valid, and `before` is what is known of `old`.
+    """
+    old_lines, new_lines = old.split("\n")[:-1], new.split("\n")[:-1]
+    gone, come = set(old_lines).difference(new_lines), set(new_lines).difference(old_lines)
+    is_small = sum(map(len, gone)) + sum(map(len, come)) < len(new) // 2
+    if not (is_small and _is_plain(old, old_lines) and _is_plain(new, new_lines)):
+        return contents(new)
+    minus, plus = (contents("".join(map("{}\n".format, lines))) for lines in (gone, come))
+    minus_names, plus_names = set(minus.names.split("\n")), set(plus.names.split("\n"))
+    if not minus_names <= plus_names:
+        return contents(new)  # a name that is not there any more may still be elsewhere
+    return Contents(
+        before.file_count - minus.file_count + plus.file_count,
+        before.size_total - minus.size_total + plus.size_total,
+        before.names + "".join(map("{}\n".format, sorted(plus_names - minus_names))),
+    )
+
+
+def _is_plain(text: str, lines: list[str]) -> bool:
+    """Whether each line of a manifest is a stream of its own, and no file is by a path in one."""
+    streams = {line.partition(" ")[0] for line in lines}
+    slashes = sum(stream.count("/") for stream in streams)
+    return len(streams) == len(lines) and text.count("/") == slashes and "\\057" not in text

@@ -3,6 +3,8 @@
 import hashlib
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from arvados_fuse.standalone import manifest_text
 from arvados_fuse.standalone.manifest_text import ManifestInvalid
@@ -169,3 +171,38 @@ def test_a_large_manifest_is_one_like_any_other():
     assert len(manifest_text.locators(text)) == 100_000
     with pytest.raises(ManifestInvalid, match="'x'"):
         manifest_text.check_grammar(text[:-1] + " x\n")
+
+
+_NAMES = st.sampled_from(["a", "b", "c", "d/a", "d/b", "with\\040space", "e\\057a"])
+_STREAMS = st.sampled_from([".", "./d", "./e", "./d/e"])
+_LINES = st.lists(
+    st.tuples(_STREAMS, st.lists(_NAMES, min_size=1, max_size=3)), min_size=0, max_size=5
+)
+
+
+def _text(lines):
+    """A manifest in which most lines never change."""
+    tail = "".join(
+        f"./large{n} {FOO} {' '.join(f'0:3:{file}' for file in range(40))}\n" for n in range(4)
+    )
+    head = (f"{s} {FOO} {' '.join(f'0:{len(n)}:{n}' for n in names)}\n" for s, names in lines)
+    return "".join(head) + tail
+
+
+@given(_LINES, _LINES)
+@example([(".", ["d/a"])], [(".", ["d/a"]), ("./d", ["a"])])
+@example([(".", ["a"])], [(".", ["a"]), (".", ["a"])])
+def test_contents_after_a_change_are_those_of_the_new_manifest(before, after):
+    """They are found from what has changed, where that is possible."""
+    old, new = _text(before), _text(after)
+    found = manifest_text.contents_after(manifest_text.contents(old), old, new)
+    expected = manifest_text.contents(new)
+    assert found[:2] == expected[:2]
+    assert set(found.names.split("\n")) == set(expected.names.split("\n"))
+
+
+def test_contents_after_a_small_change_come_from_the_change():
+    """What is known of the rest is believed, not counted again."""
+    old = _text([(".", ["a"])])
+    known = manifest_text.contents(old)._replace(file_count=1000)
+    assert manifest_text.contents_after(known, old, _text([(".", ["a", "b"])])).file_count == 1001

@@ -21,6 +21,8 @@ from arvados_fuse.standalone.api.lists import (
     selected,
 )
 from arvados_fuse.standalone.api.manifests import (
+    MANIFEST_COLUMNS,
+    NO_MANIFEST,
     PreparedManifest,
     check_portable_data_hash,
     edited_manifest,
@@ -56,7 +58,7 @@ def new_collection(call: Call) -> Record:
         values["storage_classes_desired"] = [call.core.limits.storage_class]
     edit = requested_edit(call, partial(_content, call))
     if edit:
-        manifest = edited_manifest(call, edit, "")
+        manifest = edited_manifest(call, edit, NO_MANIFEST)
     else:
         manifest = prepared_manifest(call, values.get("manifest_text") or "")
     if manifest.refusal:
@@ -96,21 +98,21 @@ def _update(call: Call) -> Record:
     uuid = call.parameters["uuid"]
     edit = requested_edit(call, partial(_content, call))
     manifest = None
-    edited = ""
+    edited: Record = {}
     sent = call.attributes.get("manifest_text", ...)
     if edit or sent is None or isinstance(sent, str):
-        columns = [*dict.fromkeys((*columns, "manifest_text"))]
+        columns = [*dict.fromkeys((*columns, *MANIFEST_COLUMNS))]
     if edit:
         with call.core.database.read() as db:
-            edited = records.find(db, call, COLLECTIONS, uuid, columns=columns)["manifest_text"]
+            edited = records.find(db, call, COLLECTIONS, uuid, columns=columns)
         manifest = edited_manifest(call, edit, edited)
     elif sent is None or isinstance(sent, str):
         manifest = prepared_manifest(call, sent or "")
     with call.core.database.write() as db:
         current = records.find(db, call, COLLECTIONS, uuid, columns=columns)
-        if edit and current["manifest_text"] != edited:
+        if edit and current["manifest_text"] != edited["manifest_text"]:
             # Somebody was faster. Nobody else writes now, so this edit is of the latest content.
-            manifest = edited_manifest(call, edit, current["manifest_text"])
+            manifest = edited_manifest(call, edit, current)
         changes = _changes(call, current, manifest)
         record = records.update(db, call, COLLECTIONS, current, changes)
     return present(call, COLLECTIONS, record, names)

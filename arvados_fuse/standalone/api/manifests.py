@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from arvados_fuse.standalone import clock, manifest_text
@@ -15,12 +15,23 @@ from arvados_fuse.standalone.api.method import Call
 from arvados_fuse.standalone.signatures import SignatureExpired, SignatureInvalid
 
 __all__ = [
+    "MANIFEST_COLUMNS",
+    "NO_MANIFEST",
     "PreparedManifest",
     "check_portable_data_hash",
     "edited_manifest",
     "prepared_manifest",
     "unconfirmed",
 ]
+
+_CONTENTS = ("file_count", "file_size_total", "file_names")
+"""The columns for what is in a manifest."""
+
+MANIFEST_COLUMNS = ("manifest_text", *_CONTENTS)
+"""The columns that `edited_manifest` needs."""
+
+NO_MANIFEST = dict(zip(MANIFEST_COLUMNS, ("", *manifest_text.contents("")), strict=True))
+"""What a new collection has in them."""
 
 _SIZE_LIMIT = 1 << 63
 _EMPTY_BLOCK = f"{manifest_text.EMPTY_HASH}+0"
@@ -50,32 +61,33 @@ def prepared_manifest(call: Call, text: str) -> PreparedManifest:
         raise Unprocessable("Manifest invalid: it is not valid UTF-8") from None
     except manifest_text.ManifestInvalid as error:
         raise Unprocessable(str(error)) from None
-    columns = _columns(manifest_text.without_signatures(text))
+    stored = manifest_text.without_signatures(text)
+    columns = _columns(stored, manifest_text.contents(stored))
     return PreparedManifest(columns, _refusal(call, manifest_text.locators(text)))
 
 
-def edited_manifest(call: Call, edit: Edit, current: str) -> PreparedManifest:
-    """Compute what is stored for the manifest that `current`, as stored, becomes by `edit`.
+def edited_manifest(call: Call, edit: Edit, current: Mapping[str, Any]) -> PreparedManifest:
+    """Compute what is stored for a collection when it is changed by `edit`.
 
-    Raises BadRequest.
+    `current` has at least MANIFEST_COLUMNS. Raises BadRequest, Unprocessable.
     """
-    columns = _columns(edit.applied(current))
+    before = manifest_text.Contents(*(current[name] for name in _CONTENTS))
+    stored = edit.applied(current["manifest_text"])
+    found = manifest_text.contents_after(before, current["manifest_text"], stored)
+    columns = _columns(stored, found)
     used = {locator[:32] for locator in manifest_text.locators(columns["manifest_text"])}
     return PreparedManifest(
         columns, _refusal(call, {locator for locator in edit.locators if locator[:32] in used})
     )
 
 
-def _columns(stored: str) -> dict[str, Any]:
-    found = manifest_text.contents(stored)
+def _columns(stored: str, found: manifest_text.Contents) -> dict[str, Any]:
     if found.size_total >= _SIZE_LIMIT:
         raise Unprocessable("Manifest invalid: its files have more bytes than 64 bits can count")
     return {
         "manifest_text": stored,
         "portable_data_hash": manifest_text.portable_data_hash(stored),
-        "file_count": found.file_count,
-        "file_size_total": found.size_total,
-        "file_names": found.names,
+        **dict(zip(_CONTENTS, found, strict=True)),
     }
 
 
