@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from arvados_fuse.api.records import Record
     from arvados_fuse.metrics import Metrics
 
-__all__ = ["PAGE_SIZE", "Connection", "items_of"]
+__all__ = ["PAGE_SIZE", "Connection", "items_of", "tls_context"]
 
 PAGE_SIZE = 1000
 """Records in one list request; the server's own maximum (`API.MaxItemsPerResponse`)."""
@@ -140,6 +140,15 @@ def items_of(answer: Record) -> list[Record]:
     return items
 
 
+def tls_context(insecure: bool) -> ssl.SSLContext:
+    """Return whom to trust: the authorities that all Arvados clients trust, or anybody."""
+    context = ssl.create_default_context(cafile=arvados.util.ca_certs_path())
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 def _check_reachable(host: str, insecure: bool) -> None:
     """Fail at once where the client library would try for minutes."""
     try:
@@ -151,14 +160,10 @@ def _check_reachable(host: str, insecure: bool) -> None:
         raise ClusterUnreachable(
             f"ARVADOS_API_HOST is {host!r}, which is not a host name or HOST:PORT."
         )
-    trust = ssl.create_default_context(cafile=arvados.util.ca_certs_path())
-    if insecure:
-        trust.check_hostname = False
-        trust.verify_mode = ssl.CERT_NONE
     try:
         with (
             socket.create_connection((name, port), timeout=CONNECT_TIME_LIMIT_S) as tcp,
-            trust.wrap_socket(tcp, server_hostname=name),
+            tls_context(insecure).wrap_socket(tcp, server_hostname=name),
         ):
             pass
     except ssl.SSLError as error:

@@ -133,6 +133,10 @@ def _file_system(
         settings, access, cluster, around, lock=llfuse.lock, metrics=metrics
     )
 
+    stop_listening = start_listening(
+        settings, access, cluster, around, lock=llfuse.lock, metrics=metrics
+    )
+
     def stop_waiting() -> None:
         stop_listening()
         client.close()

@@ -16,6 +16,7 @@ from arvados_fuse.fusedir.record import PROJECT_RECORD, RecordFile
 
 if TYPE_CHECKING:
     from arvados_fuse.api import Item
+    from arvados_fuse.events import Event, State
     from arvados_fuse.fresh import FreshBase
 
 __all__ = ["FilterDirectory", "HomeDirectory", "ProjectDirectory", "project_directory"]
@@ -90,6 +91,74 @@ class ProjectDirectory(Directory):
         self._listed_until = 0.0
         for row in self._rows.values():
             row.valid_until = 0.0
+
+    @property
+    def watches(self) -> tuple[str, ...]:
+        """The project's own events, and those of what it holds, which name it as the owner."""
+        return (self.uuid,)
+
+    def changed(self, event: Event) -> bool:
+        """Distrust what the event tells of, unless it tells what we know already."""
+        if event.object_uuid == self.uuid:
+            self.record_changed(event)
+        else:
+            self.item_changed(event)
+        return False
+
+    def record_changed(self, event: Event) -> None:
+        """Distrust the record, unless we have seen it since."""
+        if event.is_gone or event.at_ns > self._modified_ns:
+            self.valid_until = 0.0
+            if event.is_gone and self.parent is not None:
+                self.around.kernel.invalidate_entry(self.parent.inode, self.name)
+            self.around.kernel.invalidate_attributes(self.inode)
+
+    def item_changed(self, event: Event) -> None:
+        """Distrust an item that came, went, or has changed."""
+        if event.before is None and event.after is None:
+            self.distrust_items()  # the event does not tell what has changed
+            return
+        before, after = self._shown(event.before), self._shown(event.after)
+        known_as = self._known_as(before, event.object_uuid)
+        changed = {before, after, known_as} if before != after else set()
+        for name in changed - {None}:
+            self.around.kernel.invalidate_entry(self.inode, str(name))
+        row = self._rows.get(after) if after is not None else None
+        if row is not None and row.item.uuid == event.object_uuid:
+            # We have seen it under this name; so that it is there is no news.
+            if known_as is not None and known_as != after:
+                self._rows.pop(known_as, None)
+            if event.at_ns > row.item.modified_ns or not self._is_now(row.item, event):
+                row.valid_until = 0.0
+            return
+        for name in {before, after, known_as} - {None}:
+            self._listed_until = 0.0
+            if name in self._rows:
+                self._rows[name].valid_until = 0.0
+
+    def _known_as(self, name: str | None, uuid: str) -> str | None:
+        """Return the name under which the item is shown that was called `name`, if that is known.
+
+        It is another if several items would have that name.
+        """
+        row = self._rows.get(name) if name is not None else None
+        if name is None or (row is not None and row.item.uuid == uuid):
+            return name
+        return next((n for n, row in self._rows.items() if row.item.uuid == uuid), None)
+
+    def _shown(self, state: State | None) -> str | None:
+        """Return the name under which we show an object in this state; None if we do not."""
+        if state is None or state.is_trashed or state.owner_uuid != self.uuid:
+            return None
+        return self.around.names.present(state.name)
+
+    @staticmethod
+    def _is_now(item: Item, event: Event) -> bool:
+        after = event.after
+        return after is not None and (item.name, item.portable_data_hash) == (
+            after.name,
+            after.portable_data_hash,
+        )
 
     def shrink(self) -> None:
         """Forget the items, unless objects in the inode table depend on their numbers."""
@@ -231,6 +300,15 @@ class FilterDirectory(ProjectDirectory):
             above = above.parent
         return False
 
+    def item_changed(self, event: Event) -> None:
+        """Distrust all items: the event does not tell what the filters make of it."""
+        if self._listed_until > 0:
+            self.distrust_items()
+
+    def negative_lifetime(self, now: float) -> float:
+        """Zero: nobody will tell which names the filters begin to find."""
+        return 0.0
+
     def _ask_for(self, name: str) -> None:
         """Find out what the filters find; there is no request for one name of it."""
         self.listing()
@@ -254,6 +332,9 @@ class HomeDirectory(ProjectDirectory):
     ) -> None:
         super().__init__(around, parent, uuid, name)
         self.valid_until = FOREVER
+
+    def record_changed(self, event: Event) -> None:
+        """Nothing: there is no record that is shown."""
 
     def invalidate(self) -> None:
         """Distrust the items. There is no record to be asked for."""
