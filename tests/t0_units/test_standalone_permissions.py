@@ -236,6 +236,34 @@ class TestRoles:
         assert bob.can(project) == (200, 200)
 
 
+class TestRefusals:
+    """What is refused although it looks harmless."""
+
+    def test_readers_may_not_even_change_nothing(self, cluster, ann, bob):
+        project = ann.project("read me")
+        inside = ann.create(name="inside", owner_uuid=project["uuid"])
+        cluster.permit(bob.uuid, "can_read", project["uuid"])
+        for record in (project, inside):
+            for nothing in ({}, {"name": record["name"]}):
+                assert status(bob.call("PUT", path_of(record), nothing)) == 403
+                unchanged = ann.call("PUT", path_of(record), nothing)
+                assert unchanged["modified_at"] == record["modified_at"]
+
+    def test_an_old_version_is_not_shared_alone(self, cluster, ann, bob):
+        made = ann.create(name="one")
+        cluster.set_columns(made["uuid"], modified_at="2020-01-01T00:00:00.000000Z")
+        ann.call("PUT", path_of(made), {"name": "two"})
+        filters = [["current_version_uuid", "=", made["uuid"]], ["version", "=", 1]]
+        found = ann.call("GET", "collections", filters=filters, include_old_versions=True)
+        (old,) = found["items"]
+        link = {"link_class": "permission", "name": "can_read", "tail_uuid": bob.uuid}
+        assert status(ann.create("links", head_uuid=old["uuid"], **link)) == 422
+        assert status(cluster.create("links", head_uuid=old["uuid"], **link)) == 422
+        assert status(bob.call("GET", path_of(old))) == 404
+        assert status(ann.create("links", head_uuid=made["uuid"], **link)) == 200
+        assert bob.can(old) == (200, 403)
+
+
 class TestPublic:
     """Visitors, and All users."""
 

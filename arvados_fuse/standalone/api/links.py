@@ -14,7 +14,7 @@ from arvados_fuse.standalone.api.lists import CREATE_PARAMETERS, SELECT, answer,
 from arvados_fuse.standalone.api.method import Call, Method
 from arvados_fuse.standalone.api.plain import UUID, get_method, list_method
 from arvados_fuse.standalone.api.presentation import present, usual_attributes
-from arvados_fuse.standalone.records import access, sql
+from arvados_fuse.standalone.records import access, sql, versions
 from arvados_fuse.standalone.records.codec import decoded
 from arvados_fuse.standalone.records.conditions import Condition
 from arvados_fuse.standalone.records.listing import Page
@@ -71,8 +71,7 @@ def _grant(db: sqlite3.Connection, call: Call, values: Record) -> Record:
     tail_uuid, head_uuid = values.get("tail_uuid"), values.get("head_uuid")
     _check_level(values.get("name"))
     _check_tail(db, call, tail_uuid)
-    if resource_of_uuid(head_uuid) is None:
-        raise Unprocessable("head_uuid of a permission has to be the uuid of an object")
+    _check_head(db, call, head_uuid)
     _check_manager(db, call, str(head_uuid))
     known = Condition(
         "link_class = ? AND tail_uuid = ? AND head_uuid = ?", (_PERMISSION, tail_uuid, head_uuid)
@@ -101,6 +100,15 @@ def _check_tail(db: sqlite3.Connection, call: Call, uuid: str | None) -> None:
     if is_group and records.find(db, call, GROUPS, str(uuid))["group_class"] == "role":
         return
     raise Unprocessable("tail_uuid of a permission has to be a user or a role")
+
+
+def _check_head(db: sqlite3.Connection, call: Call, uuid: str | None) -> None:
+    resource = resource_of_uuid(uuid)
+    if resource is None:
+        raise Unprocessable("head_uuid of a permission has to be the uuid of an object")
+    # A permission on a collection is one on all its versions; there is none on one of them.
+    if resource is COLLECTIONS and versions.is_old(records.find(db, call, resource, str(uuid))):
+        raise Unprocessable(f"head_uuid {uuid} is an old version: give a permission on the current")
 
 
 def _check_manager(db: sqlite3.Connection, call: Call, head_uuid: str) -> None:

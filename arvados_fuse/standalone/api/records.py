@@ -179,11 +179,11 @@ def update(
     ``modified_at``. With `is_permitted`, the caller of this function has checked that the request
     is allowed. Raises Unprocessable and Forbidden.
     """
+    if not is_permitted:
+        _check_may_change(db, call, resource, current)
     changes = {k: v for k, v in changes.items() if k not in current or current[k] != v}
     if not changes:
         return current
-    if not is_permitted:
-        _check_may_change(db, call, resource, current)
     _check_changes(db, call, resource, current, changes)
     changes["modified_at"] = call.now
     changes["modified_by_user_uuid"] = call.caller.user_uuid
