@@ -282,9 +282,9 @@ class DraftDirectory(Entry):
         For a file or directory that nobody uses as an object any more.
         """
         entry = self.overlay.get(name)
-        if entry is None or entry.is_dirty or not entry.in_place:
-            return False
         base = self.in_base(name)
+        if entry is None or base is None or entry.is_dirty or not entry.in_place:
+            return False
         if isinstance(entry, DraftDirectory):
             forgettable = not entry.overlay and entry.base is base
         else:

@@ -1,7 +1,8 @@
 """Drafts beside a plain model of the same collection, and a cluster that is a dict.
 
 The content of a collection is a dict: path as a tuple of names -> bytes of a file, None of a
-directory. The root is not in it.
+directory. The root is not in it. Where it matters in which blocks the bytes are, there are segments
+instead of bytes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from arvados_fuse.collection import extents
 from arvados_fuse.collection.draft import Draft, DraftDirectory, DraftFile
 from arvados_fuse.collection.escape import escape
 from arvados_fuse.collection.extents import Pending, Spot, Stored
+from arvados_fuse.collection.table import Segment
 from arvados_fuse.collection.tree import Tree, TreeDirectory
 from arvados_fuse.errors import (
     Exists,
@@ -25,7 +27,7 @@ from arvados_fuse.errors import (
 )
 
 Names = tuple[str, ...]
-Content = dict[Names, "bytes | None"]
+Content = dict[Names, Any]
 
 EMPTY_BLOCK = "d41d8cd98f00b204e9800998ecf8427e+0"
 
@@ -86,22 +88,20 @@ class Blocks:
         assert end == extent_map.size
         return b"".join(parts)
 
-    def tree_content(self, tree: Tree) -> Content:
-        """The content of a tree."""
-        content: Content = {}
-        self._add_tree(content, (), tree.root)
-        return content
+    def join(self, segments: tuple[Segment, ...]) -> bytes:
+        """The bytes of a file."""
+        return b"".join(self.read(Stored(at, offset), size) for at, offset, size in segments)
 
-    def _add_tree(self, content: Content, path: Names, directory: TreeDirectory) -> None:
-        table = directory.files()
-        for index, name in enumerate(table.names):
-            content[(*path, name)] = b"".join(
-                self.get(locator)[offset : offset + size]
-                for locator, offset, size in table.segments(index)
-            )
-        for name, subdirectory in directory.subdirectories.items():
-            content[(*path, name)] = None
-            self._add_tree(content, (*path, name), subdirectory)
+    def bytes_of(self, stored: Content) -> Content:
+        """A content of segments as one of bytes."""
+        return {p: held if held is None else self.join(held) for p, held in stored.items()}
+
+    def stored(self, content: Content) -> Content:
+        """A content of bytes as one of segments: a new block for each file."""
+        return {
+            path: None if held is None else (Segment(self.put(held), 0, len(held)),) if held else ()
+            for path, held in content.items()
+        }
 
     def draft_content(self, draft: Draft) -> Content:
         """What a user sees; makes no objects."""
@@ -114,32 +114,43 @@ class Blocks:
             content[(*path, name)] = self.read_map(file.extents)
         base = directory.base
         for index, name in directory.base_files():
-            content[(*path, name)] = b"".join(
-                self.get(locator)[offset : offset + size]
-                for locator, offset, size in base.files().segments(index)
-            )
+            content[(*path, name)] = self.join(base.files().segments(index))
         for name in directory.directory_names():
             content[(*path, name)] = None
             found = directory.find(name)
             if isinstance(found, DraftDirectory):
                 self._add_directory(content, (*path, name), found)
             else:
-                self._add_tree(content, (*path, name), found)
+                below = self.bytes_of(tree_segments(found))
+                content |= {(*path, name, *inside): held for inside, held in below.items()}
 
-    def manifest(self, content: Content) -> str:
-        """A manifest of the content, not in normal form: one line for each file."""
-        text = ""
-        for path, data in sorted(content.items()):
-            if data is None:
-                text += f"./{escape('/'.join(path))} {EMPTY_BLOCK} 0:0:\\056\n"
-            else:
-                stream = "/".join([".", *map(escape, path[:-1])])
-                text += f"{stream} {self.put(data)} 0:{len(data)}:{escape(path[-1])}\n"
-        return text
 
-    def tree(self, content: Content) -> Tree:
-        """A tree of the content."""
-        return Tree.from_manifest(self.manifest(content))
+def tree_segments(directory: TreeDirectory) -> Content:
+    """The content of a directory of a tree, as segments."""
+    table = directory.files()
+    content: Content = {(name,): table.segments(at) for at, name in enumerate(table.names)}
+    for name, subdirectory in directory.subdirectories.items():
+        content[(name,)] = None
+        below = tree_segments(subdirectory)
+        content |= {(name, *path): held for path, held in below.items()}
+    return content
+
+
+def tree_of(stored: Content) -> Tree:
+    """A tree of a content of segments."""
+    text = ""
+    for path, segments in sorted(stored.items()):
+        if segments is None:
+            text += f"./{escape('/'.join(path))} {EMPTY_BLOCK} 0:0:\\056\n"
+            continue
+        locators, tokens, end = [EMPTY_BLOCK], [], 0
+        for locator, offset, size in segments:
+            locators.append(locator)
+            tokens.append(f"{end + offset}:{size}:{escape(path[-1])}")
+            end += int(locator.split("+")[1])
+        tokens = tokens or [f"0:0:{escape(path[-1])}"]
+        text += " ".join(["/".join([".", *map(escape, path[:-1])]), *locators, *tokens]) + "\n"
+    return Tree.from_manifest(text)
 
 
 def replace_files(content: Content, sources: dict[str, str], supplied: Content) -> Content:

@@ -22,6 +22,8 @@ from tests.support.drafts import (
     check_sound,
     outcome,
     replace_files,
+    tree_of,
+    tree_segments,
     upload,
     written,
 )
@@ -57,15 +59,20 @@ edits = st.lists(operations, max_size=12)
 
 
 class Pair:
-    """A draft, its model, and the content that the cluster has."""
+    """A draft, its model, and the content that the cluster has, as segments."""
 
     def __init__(self, content, blocks=None):
         self.blocks = blocks or Blocks()
-        self.cluster = complete(content)
-        self.model = Model(self.cluster)
-        self.draft = Draft(self.blocks.tree(self.cluster))
+        self.stored = self.blocks.stored(complete(content))
+        self.model = Model(complete(content))
+        self.draft = Draft(tree_of(self.stored))
         self.chunk = Chunk(0)
         self.held = []  # files that are open, each with its path if it has one
+
+    @property
+    def cluster(self):
+        """The bytes that the cluster has."""
+        return self.blocks.bytes_of(self.stored)
 
     def run(self, steps):
         for step in steps:
@@ -130,8 +137,8 @@ class Pair:
         """Give the cluster what a snapshot says."""
         upload(taken, self.blocks)
         sent = delta(taken)
-        supplied = self.blocks.tree_content(Tree.from_manifest(sent.manifest_text))
-        self.cluster = replace_files(self.cluster, sent.replace_files, supplied)
+        supplied = tree_segments(Tree.from_manifest(sent.manifest_text).root)
+        self.stored = replace_files(self.stored, sent.replace_files, supplied)
 
     def commit(self, meanwhile=()):
         """Commit, with operations that come while the commit is under way."""
@@ -184,10 +191,10 @@ def test_full_manifest_is_read_as_what_the_draft_showed(content, steps, commits,
     pair.run(more)
     upload(taken, pair.blocks)
     text = full_manifest(taken)
-    assert pair.blocks.tree_content(Tree.from_manifest(text)) == expected
+    pair.stored = tree_segments(Tree.from_manifest(text).root)
+    assert pair.cluster == expected
     assert "\n" not in text.strip("\n") or text == "".join(sorted(text.splitlines(True), key=key))
     settle(pair.draft, taken)
-    pair.cluster = expected
     pair.commit()
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from arvados_fuse.collection.draft import DraftDirectory, DraftFile
 from arvados_fuse.collection.merge import Fate, rebase
-from tests.support.drafts import Model, outcome
+from tests.support.drafts import Model, outcome, tree_of
 from tests.t2_model.test_draft_properties import (
     Pair,
     complete,
@@ -41,10 +41,14 @@ def changed_by(content, steps):
 class MergingPair(Pair):
     """As Pair, with another client that changes what the cluster has."""
 
-    def rebase(self, theirs):
-        """Let the cluster have `theirs`, and move the draft there."""
-        self.cluster = theirs
-        merged = rebase(self.draft, self.blocks.tree(theirs), conflict_name)
+    def rebase(self, theirs=None):
+        """Move the draft to what the cluster has, after it has got `theirs` from somebody else."""
+        if theirs is not None:
+            before = self.cluster
+            new = self.blocks.stored(theirs)
+            same = {path for path in theirs if theirs[path] == before.get(path, b"nothing")}
+            self.stored = {p: self.stored[p] if p in same else new[p] for p in theirs}
+        merged = rebase(self.draft, tree_of(self.stored), conflict_name)
         self.model.content = self.blocks.draft_content(self.draft)
         for conflict in merged.conflicts:
             for path in (conflict.path, conflict.kept_as):
@@ -80,13 +84,13 @@ def test_our_own_commit_as_the_new_base_changes_nothing_that_shows(content, step
     if commits:
         pair.commit(more)
     shown = dict(pair.model.content)
-    merged = pair.rebase(pair.cluster)
+    merged = pair.rebase()
     assert pair.model.content == shown
     assert not merged.conflicts
     assert {carried.fate for carried in merged.carried} <= {Fate.SAME}
     pair.run(more)
     pair.commit()
-    pair.rebase(pair.cluster)
+    pair.rebase()
     assert not pair.draft.is_dirty
     assert not any(
         isinstance(entry, DraftFile)
@@ -130,14 +134,14 @@ def test_merge_keeps_what_either_side_wrote(content, earlier, commits, ours, rem
             assert held in result.values(), "something that they wrote is lost"
             if path not in files_of(before):
                 assert result[path] == held, "they made this file, and it has not its name"
-    written = {held for path, held in files_of(mine).items() if before.get(path, b"-") != held}
+    written = set(files_of(mine).values()) - set(before.values())
     assert written <= set(result.values()), "something that we wrote is lost"
     if not merged.conflicts:
         assert all(not path[-1].endswith("~ours~") for path in result)
     pair.run(more)
     pair.commit()
     assert not pair.draft.is_dirty
-    assert not pair.rebase(pair.cluster).conflicts
+    assert not pair.rebase().conflicts
 
 
 @repeatable
