@@ -6,7 +6,7 @@ with that is in `handles.py`. Everything here is called with the file system's l
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from arvados_fuse.errors import NotPermitted
 from arvados_fuse.fresh import FOREVER, FreshBase, Parent
@@ -17,7 +17,40 @@ if TYPE_CHECKING:
     from arvados_fuse.collection.draft import DraftFile
     from arvados_fuse.collection.tree import FileTable, Segment, TreeDirectory
 
-__all__ = ["CollectionFile", "CollectionParent", "File", "StringFile"]
+__all__ = [
+    "AttributeChange",
+    "CollectionFile",
+    "CollectionParent",
+    "File",
+    "Kept",
+    "StringFile",
+    "kept_with",
+]
+
+
+class Kept(NamedTuple):
+    """Attributes that were set here. The cluster has no place for them; they last as the mount.
+
+    mtime_ns: time of the last change, nanoseconds since 1970; None as the collection's
+    mode: permission bits; None as the file system's
+    uid, gid: numbers of the owner and the group; None as those of the mount
+    """
+
+    mtime_ns: int | None = None
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+
+
+AttributeChange = Kept
+"""What is to be set; None stays as it is."""
+
+
+def kept_with(kept: Kept | None, change: AttributeChange) -> Kept:
+    """Return what is kept after a change."""
+    if kept is None:
+        return change
+    return Kept(*(new if new is not None else old for old, new in zip(kept, change, strict=True)))
 
 
 class File(FreshBase):
@@ -26,12 +59,14 @@ class File(FreshBase):
     executable: whether programs may run it (files of collections can be anything)
     draft: its content if it was changed here, as far as that can be; else None
     is_unlinked: whether its name was removed here
+    kept: attributes that were set here; None if none were
     """
 
     __slots__ = ()
 
     executable = False
     is_unlinked = False
+    kept: Kept | None = None
     draft: DraftFile | None = None
 
     @property
@@ -83,8 +118,8 @@ class File(FreshBase):
         """Cut the file off at `size` bytes, or lengthen it by zeros. Raises as `write`."""
         self.check_writable()
 
-    def set_mtime(self, mtime_ns: int) -> None:
-        """Note the time of the last change. What cannot keep it does as if."""
+    def change_attributes(self, change: AttributeChange) -> None:
+        """Set attributes. What cannot keep them does as if: programs that copy must go on."""
 
     def closed(self) -> None:
         """Do what the close of a handle asks for that may have written. Raises as `commit`."""
@@ -135,8 +170,8 @@ class CollectionParent(Parent, Protocol):
     def writable(self) -> bool:
         """Whether, as far as is known, its entries can be changed."""
 
-    def file_mtime_ns(self, file: CollectionFile) -> int:
-        """Time of the last change of `file`, nanoseconds since 1970."""
+    def content_mtime_ns(self) -> int:
+        """Time of the last change of files that were not changed here, nanoseconds since 1970."""
 
     def file_lifetime(self, now: float) -> float:
         """For how many seconds after `now` the kernel may keep a file's entry and attributes."""
@@ -162,8 +197,8 @@ class CollectionParent(Parent, Protocol):
     def truncate_file(self, file: CollectionFile, size: int) -> None:
         """Cut `file` off, or lengthen it by zeros. May give the lock up."""
 
-    def set_file_mtime(self, file: CollectionFile, mtime_ns: int) -> None:
-        """Note the time of the last change of `file`. May give the lock up."""
+    def change_file_attributes(self, file: CollectionFile, change: AttributeChange) -> None:
+        """Keep attributes of `file`. May give the lock up."""
 
     def file_closed(self) -> None:
         """A handle of a file that is not saved is closed. May give the lock up."""
@@ -191,7 +226,17 @@ class CollectionFile(File):
     is_unlinked: whether its name was removed here
     """
 
-    __slots__ = ("_directory", "_name", "_size", "draft", "index", "is_unlinked", "key", "node")
+    __slots__ = (
+        "_directory",
+        "_name",
+        "_size",
+        "draft",
+        "index",
+        "is_unlinked",
+        "kept",
+        "key",
+        "node",
+    )
 
     transient = True
     executable = True
@@ -215,10 +260,16 @@ class CollectionFile(File):
         self.index = index
         self.draft: DraftFile | None = None
         self.is_unlinked = False
+        self.kept: Kept | None = None
 
     def moved(self, directory: CollectionParent, key: str, name: str) -> None:
         """Note that the file is in `directory` now, called `key` and shown as `name`."""
-        self._directory, self.key, self._name = directory, key, name
+        self._directory = directory
+        self.renamed(key, name)
+
+    def renamed(self, key: str, name: str) -> None:
+        """Note that the file is called `key` now, and shown as `name`."""
+        self.key, self._name = key, name
 
     @property
     def name(self) -> str:
@@ -242,7 +293,10 @@ class CollectionFile(File):
     @property
     def mtime_ns(self) -> int:
         """Time of the last change, as far as it was made here; else the collection's."""
-        return self._directory.file_mtime_ns(self)
+        kept = self.kept
+        if kept is not None and kept.mtime_ns is not None:
+            return kept.mtime_ns
+        return self._directory.content_mtime_ns()
 
     def invalidate(self) -> None:
         """Distrust the collection: the next use asks for it again, signatures included."""
@@ -268,9 +322,9 @@ class CollectionFile(File):
         """Cut the file off at `size` bytes, or lengthen it by zeros."""
         self._directory.truncate_file(self, size)
 
-    def set_mtime(self, mtime_ns: int) -> None:
-        """Note the time of the last change."""
-        self._directory.set_file_mtime(self, mtime_ns)
+    def change_attributes(self, change: AttributeChange) -> None:
+        """Keep attributes for as long as the mount lives."""
+        self._directory.change_file_attributes(self, change)
 
     def closed(self) -> None:
         """Commit as is fit if anything is not saved."""

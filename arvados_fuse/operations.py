@@ -32,7 +32,7 @@ from arvados_fuse.errors import (
 )
 from arvados_fuse.fusedir.directory import Directory
 from arvados_fuse.fusedir.names import NAME_MAX
-from arvados_fuse.fusefile import File
+from arvados_fuse.fusefile import AttributeChange, File
 from arvados_fuse.handles import DirectoryHandle, FileHandle, open_file
 from arvados_fuse.inodes import ROOT_INODE
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from arvados_fuse.fresh import FreshBase, KernelNotifier, Unlocked
+    from arvados_fuse.fusefile import Kept
     from arvados_fuse.inodes import Inodes
     from arvados_fuse.keep.cache import BlockCache
     from arvados_fuse.metrics import Metrics
@@ -173,6 +174,8 @@ class Operations(llfuse.Operations):
         mtime_ns = thing.mtime_ns
         attributes.st_uid = self._uid
         attributes.st_gid = self._gid
+        if thing.kept is not None:
+            _show_kept(attributes, thing.kept)
         attributes.st_blksize = BLOCK_SIZE
         attributes.st_atime_ns = mtime_ns
         attributes.st_mtime_ns = mtime_ns
@@ -433,11 +436,7 @@ class Operations(llfuse.Operations):
         fh: int | None,
         ctx: llfuse.RequestContext,
     ) -> llfuse.EntryAttributes:
-        """Change the size or the modification time. Mode and owner cannot be kept.
-
-        Asking for another mode or owner does no harm: programs that copy files could not go on
-        if it failed.
-        """
+        """Change the size, or attributes, which last as long as the mount."""
         try:
             self._check_writable()
             thing = self.inodes.get(inode)
@@ -445,8 +444,10 @@ class Operations(llfuse.Operations):
                 if not isinstance(thing, File):
                     raise IsDirectory("A directory has no size that could be changed.")
                 thing.truncate(attr.st_size)
-            if fields.update_mtime and isinstance(thing, File | Directory):
-                thing.set_mtime(attr.st_mtime_ns)
+            change = _change(attr, fields)
+            if any(value is not None for value in change):
+                assert isinstance(thing, File | Directory)
+                thing.change_attributes(change)
             return self._attributes(thing)
         except Exception as error:
             self._fail("change the attributes of", inode, error)
@@ -495,3 +496,22 @@ class Operations(llfuse.Operations):
         if name:
             path = f"{path.rstrip('/')}/{name.decode(self._encoding, 'backslashreplace')}"
         return path
+
+
+def _change(attr: llfuse.EntryAttributes, fields: llfuse.SetattrFields) -> AttributeChange:
+    """Return what a request wants to be kept."""
+    return AttributeChange(
+        mtime_ns=attr.st_mtime_ns if fields.update_mtime else None,
+        mode=stat.S_IMODE(attr.st_mode) if fields.update_mode else None,
+        uid=attr.st_uid if fields.update_uid else None,
+        gid=attr.st_gid if fields.update_gid else None,
+    )
+
+
+def _show_kept(attributes: llfuse.EntryAttributes, kept: Kept) -> None:
+    if kept.mode is not None:
+        attributes.st_mode = stat.S_IFMT(attributes.st_mode) | kept.mode
+    if kept.uid is not None:
+        attributes.st_uid = kept.uid
+    if kept.gid is not None:
+        attributes.st_gid = kept.gid

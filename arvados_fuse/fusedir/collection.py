@@ -11,8 +11,8 @@ from arvados_fuse.api import CollectionContent, collection_content
 from arvados_fuse.collection.tree import Tree
 from arvados_fuse.errors import Forbidden, NotPermitted, ReadOnly
 from arvados_fuse.fresh import FOREVER
+from arvados_fuse.fusedir.changing import ChangingDirectory
 from arvados_fuse.fusedir.directory import Directory, Surroundings
-from arvados_fuse.fusedir.drafted import DraftBacked
 from arvados_fuse.fusedir.record import COLLECTION_RECORD, RecordFile
 from arvados_fuse.fusedir.versions import VERSIONS, VersionsDirectory
 
@@ -44,7 +44,7 @@ class _Fetched(NamedTuple):
     commits: int = 0
 
 
-class CollectionDirectory(DraftBacked):
+class CollectionDirectory(ChangingDirectory):
     """A collection, known by its uuid or its portable data hash.
 
     Two things become too old separately: the record, which gives the directory its name and
@@ -100,7 +100,8 @@ class CollectionDirectory(DraftBacked):
     @property
     def mtime_ns(self) -> int:
         """Time of the last change made here; else the record's, nanoseconds since 1970."""
-        return self._changed_ns or self._modified_ns
+        kept = self.kept
+        return (kept.mtime_ns if kept is not None else None) or self._modified_ns
 
     @property
     def content_ns(self) -> int:

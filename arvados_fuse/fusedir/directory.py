@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from arvados_fuse.fresh import KernelNotifier, SingleFlight
     from arvados_fuse.fusedir.listing import Listing
     from arvados_fuse.fusedir.names import NameRules
-    from arvados_fuse.fusefile import File
+    from arvados_fuse.fusefile import AttributeChange, File, Kept
     from arvados_fuse.inodes import Inodes
     from arvados_fuse.trust import Trust
 
@@ -90,6 +90,7 @@ class Directory(FreshBase):
     __slots__ = ("accounted", "around", "children", "key", "live", "name")
 
     parent: Directory | None
+    kept: Kept | None = None
 
     def __init__(self, around: Surroundings, parent: Directory | None, key: str, name: str) -> None:
         super().__init__(parent)
@@ -145,8 +146,8 @@ class Directory(FreshBase):
         """Whether, as far as is known, entries can be changed."""
         return False
 
-    def set_mtime(self, mtime_ns: int) -> None:
-        """Note the time of the last change. What cannot keep it does as if."""
+    def change_attributes(self, change: AttributeChange) -> None:
+        """Set attributes. What cannot keep them does as if: programs that copy must go on."""
 
     def create(self, name: str) -> File:
         """Make a file called `name`. May give the lock up."""

@@ -1,0 +1,379 @@
+"""Directories of a collection that can be changed: how they are.
+
+A change is made in the draft and noted in the journal at once; commits follow in the background
+(`commit/`). What is shown is in `drafted.py`.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from arvados_fuse.collection.draft import DraftDirectory, DraftFile, check_name
+from arvados_fuse.collection.rename import rename
+from arvados_fuse.errors import Exists, IsDirectory, NotDirectory, NotPermitted
+from arvados_fuse.fusedir.drafted import DraftBacked
+from arvados_fuse.fusedir.tree import TopDirectory, TreeBacked
+from arvados_fuse.fusefile import AttributeChange, CollectionFile, kept_with
+from arvados_fuse.journal.records import Mkdir, Rename, Rmdir, Unlink
+
+if TYPE_CHECKING:
+    from arvados_fuse.commit.session import Session
+    from arvados_fuse.fresh import FreshBase
+    from arvados_fuse.fusedir.directory import Directory
+
+__all__ = ["ChangingDirectory", "CollectionSubdirectory", "WritableTop"]
+
+
+class WritableTop(TopDirectory, Protocol):
+    """The directory at the top of a collection, as changes need it."""
+
+    @property
+    def writable(self) -> bool:
+        """Whether, as far as is known, the collection can be changed."""
+
+    @property
+    def session(self) -> Session | None:
+        """The changes that are under way, if there are any."""
+
+    def begin(self) -> Session:
+        """Return the session, begun now if there is none. May give the lock up.
+
+        Raises ReadOnly, NotPermitted, NoSpace, JournalError, and what asking the cluster does.
+        """
+
+    def check_writable(self) -> None:
+        """Raise ReadOnly or NotPermitted if the collection must not be changed.
+
+        May give the lock up.
+        """
+
+    def commit(self) -> None:
+        """Commit what was changed. May give the lock up."""
+
+    def closed(self) -> None:
+        """Do what the close of a changed file asks for. May give the lock up."""
+
+    def noted(self) -> None:
+        """Something was changed: commit it some time soon."""
+
+
+class _Found(NamedTuple):
+    """An entry that is to be changed: its true name and its object."""
+
+    key: str
+    thing: FreshBase
+
+
+class ChangingDirectory(DraftBacked):
+    """A directory of a collection whose entries can be changed."""
+
+    __slots__ = ()
+
+    @property
+    def collection(self) -> WritableTop:
+        """The directory at the top of the collection."""
+        raise NotImplementedError
+
+    def own_draft(self) -> DraftDirectory:
+        """Return the draft of this directory, made now if there is none. There is a session."""
+        raise NotImplementedError
+
+    def make_subdirectory(self, key: str, name: str) -> CollectionSubdirectory:
+        """Make the object of a directory in this one."""
+        return CollectionSubdirectory(self.around, self, key, name)
+
+    def make_file(self, index: int, key: str, name: str, size: int) -> CollectionFile:
+        """Make the object of a file of this directory."""
+        file = CollectionFile(self, self._node(), index, key=key, name=name, size=size)
+        file.kept = self._kept.get(key)
+        return file
+
+    @property
+    def writable(self) -> bool:
+        """Whether, as far as is known, entries can be changed."""
+        return self.collection.writable
+
+    # -- changes of files -------------------------------------------------------------------
+
+    def change_attributes(self, change: AttributeChange) -> None:
+        """Keep attributes of this directory. May give the lock up."""
+        self.check_writable()
+        self.kept = kept_with(self.kept, change)
+
+    def change_file_attributes(self, file: CollectionFile, change: AttributeChange) -> None:
+        """Keep attributes of `file`. May give the lock up."""
+        self.check_writable()
+        self._keep(file, change)
+
+    def _keep(self, file: CollectionFile, change: AttributeChange) -> None:
+        file.kept = kept_with(file.kept, change)
+        if not file.is_unlinked:
+            self._kept[file.key] = file.kept
+
+    def check_writable(self) -> None:
+        """Raise ReadOnly or NotPermitted if the collection must not be changed.
+
+        May give the lock up.
+        """
+        self.collection.check_writable()
+
+    def write_file(self, file: CollectionFile, offset: int, data: bytes) -> None:
+        """Write into `file`. May give the lock up."""
+        session = self.collection.begin()
+        draft = self._draft_of(file)
+        draft.pins += 1  # it must not leave the overlay while the lock is given up
+        try:
+            session.write(draft, offset, data)
+        finally:
+            draft.pins -= 1
+        self._keep(file, AttributeChange(mtime_ns=time.time_ns()))
+        self.collection.noted()
+
+    def truncate_file(self, file: CollectionFile, size: int) -> None:
+        """Cut `file` off, or lengthen it by zeros. May give the lock up."""
+        session = self.collection.begin()
+        draft = self._draft_of(file)
+        if size != draft.size:
+            session.truncate(draft, size)
+        self._keep(file, AttributeChange(mtime_ns=time.time_ns()))
+        self.collection.noted()
+
+    def file_closed(self) -> None:
+        """Do what the close of a file that is not saved asks for. May give the lock up."""
+        self.collection.closed()
+
+    def file_released(self, file: CollectionFile) -> None:
+        """A handle of `file` is about to go while the file has a draft."""
+        draft, session = file.draft, self.collection.session
+        assert draft is not None
+        if session is not None:
+            session.written_out(draft)
+        is_in_overlay = self._drafted.get(file.key) is file
+        if not is_in_overlay and not file.is_unlinked and file.uses == 1 and file.index >= 0:
+            self._be_of_tree(file, draft)
+
+    def commit(self) -> None:
+        """Commit the collection. May give the lock up."""
+        self.collection.commit()
+
+    def _draft_of(self, file: CollectionFile) -> DraftFile:
+        """Return the draft of a file, made now if need be. There is a session."""
+        draft = file.draft
+        if draft is not None and (file.is_unlinked or self._drafted.get(file.key) is file):
+            return draft
+        self._files()
+        entry = self.own_draft().open_file(file.key)
+        self._pin(file, entry)
+        return entry
+
+    # -- changes of entries -----------------------------------------------------------------
+
+    def create(self, name: str) -> CollectionFile:
+        """Make a new, empty file. May give the lock up.
+
+        Raises Exists, InvalidArgument, NameTooLong, NameNotText, and what `begin` does.
+        """
+        session = self._begin_change(name)
+        entry = self.own_draft().create(name)
+        session.created(entry)
+        self._touched()
+        file = self._file_of(entry)
+        self._keep(file, AttributeChange(mtime_ns=time.time_ns()))
+        return file
+
+    def mkdir(self, name: str) -> Directory:
+        """Make a new directory. May give the lock up; raises as `create`."""
+        session = self._begin_change(name)
+        entry = self.own_draft().mkdir(name)
+        session.note(Mkdir(entry.path()))
+        self._touched()
+        return self._directory_of(entry)
+
+    def unlink(self, name: str) -> None:
+        """Remove a file. May give the lock up. Raises NoSuchEntry, IsDirectory."""
+        session = self.collection.begin()
+        key, thing = self._entry(name)
+        if not isinstance(thing, CollectionFile):
+            raise IsDirectory(f"{name!r} is a directory.")
+        self._keep_content(thing)
+        path = self._path_in_collection(key)
+        self.own_draft().unlink(key)
+        session.note(Unlink(path))
+        self._removed(key, thing)
+        self._touched()
+
+    def rmdir(self, name: str) -> None:
+        """Remove an empty directory. May give the lock up.
+
+        Raises NoSuchEntry, NotDirectory, NotEmpty.
+        """
+        session = self.collection.begin()
+        key, thing = self._entry(name)
+        if not isinstance(thing, ChangingDirectory):
+            raise NotDirectory(f"{name!r} is not a directory.")
+        thing.load(thing._node())
+        path = self._path_in_collection(key)
+        thing.draft = self.own_draft().rmdir(key)
+        session.note(Rmdir(path))
+        self._removed(key, thing)
+        self._touched()
+
+    def move(self, name: str, target: Directory, new_name: str) -> None:
+        """Move an entry to another directory, or give it another name. May give the lock up.
+
+        Raises NotPermitted if `target` is no directory of a collection, NoSuchEntry, IsDirectory,
+        NotDirectory, NotEmpty, InvalidArgument, and what `begin` does.
+        """
+        if not isinstance(target, ChangingDirectory):
+            raise NotPermitted("Files can be moved within collections and between them only.")
+        self.collection.begin()
+        session = target._begin_change(new_name, may_exist=True)
+        key, thing = self._entry(name)
+        new_key, replaced = target._target(new_name)
+        if replaced is thing:
+            return
+        if target.collection is not self.collection:
+            self._move_far(key, thing, target, new_key, replaced)
+            return
+        self._drafted_object(thing)
+        if replaced is not None:
+            target._keep_content(replaced)
+        old, new = self._path_in_collection(key), target._path_in_collection(new_key)
+        rename(self.own_draft(), key, target.own_draft(), new_key)
+        session.note(Rename(old, new))
+        self._moved_over(key, thing, target, new_key, replaced)
+
+    def _move_far(
+        self,
+        key: str,
+        thing: FreshBase,
+        target: ChangingDirectory,
+        new_key: str,
+        replaced: FreshBase | None,
+    ) -> None:
+        """Move an entry to another collection, by reference."""
+        # What is only in this collection's journal would be gone with it.
+        self.collection.commit()
+        raise NotPermitted(f"{key!r} cannot be moved to another collection yet.")
+
+    def _begin_change(self, name: str, *, may_exist: bool = False) -> Session:
+        """Begin to make an entry called `name`, and return the session. May give the lock up."""
+        check_name(name)
+        session = self.collection.begin()
+        self._files()
+        if not may_exist and self._child(name) is not None:
+            raise Exists(f"{name!r} is there already.")
+        return session
+
+    def _entry(self, name: str) -> _Found:
+        """Return the entry that is shown as `name`. May give the lock up. Raises NoSuchEntry."""
+        thing = self.child(name)
+        key = thing.key if isinstance(thing, CollectionFile | TreeBacked) else name
+        return _Found(key, thing)
+
+    def _target(self, name: str) -> tuple[str, FreshBase | None]:
+        """Return the true name that an entry moved to `name` gets, and what has it now."""
+        thing = self._child(name)
+        return name, thing
+
+    def _keep_content(self, thing: FreshBase) -> None:
+        """See to it that who has a file open keeps its content when its name is gone."""
+        if isinstance(thing, CollectionFile) and thing.uses > 0:
+            self._draft_of(thing)
+        elif isinstance(thing, ChangingDirectory):
+            thing.load(thing._node())
+
+    def _drafted_object(self, thing: FreshBase) -> None:
+        """Let the draft know an entry that keeps its object while it moves."""
+        if isinstance(thing, CollectionFile):
+            self._draft_of(thing)
+        else:
+            assert isinstance(thing, ChangingDirectory)
+            thing.own_draft()
+
+    def _removed(self, key: str, thing: FreshBase) -> None:
+        """Let go of the object of an entry whose name is gone."""
+        self._kept.pop(key, None)
+        if isinstance(thing, CollectionFile):
+            thing.is_unlinked = True
+            if self._drafted.get(key) is thing:
+                self._unpin(thing)
+            return
+        self._moved.pop(key, None)
+        if self.children.get(key) is thing:
+            del self.children[key]
+
+    def _moved_over(
+        self,
+        key: str,
+        thing: FreshBase,
+        target: ChangingDirectory,
+        new_key: str,
+        replaced: FreshBase | None,
+    ) -> None:
+        """Move the object of an entry after its draft."""
+        if replaced is not None:
+            target._removed(new_key, replaced)
+        shown = target._present(new_key)
+        self.around.inodes.reparent(thing, target)
+        if isinstance(thing, CollectionFile):
+            del self._drafted[key]
+            kept = self._kept.pop(key, None)
+            if kept is not None:
+                target._kept[new_key] = kept
+            thing.moved(target, new_key, shown)
+            target._drafted[new_key] = thing
+        else:
+            assert isinstance(thing, ChangingDirectory)
+            self.children.pop(key, None)
+            self._moved.pop(key, None)
+            thing.key, thing.name = new_key, shown
+            target.children[new_key] = thing
+            target._moved[new_key] = thing.inode
+        self._touched()
+        target._touched()
+
+    def _touched(self) -> None:
+        """Note that entries were changed now."""
+        self.kept = kept_with(self.kept, AttributeChange(mtime_ns=time.time_ns()))
+        self.collection.noted()
+
+    def _path_in_collection(self, key: str) -> str:
+        path = self.own_draft().path()
+        return f"{path}/{key}" if path else key
+
+
+class CollectionSubdirectory(ChangingDirectory):
+    """A directory inside a collection. It is as fresh as its collection."""
+
+    __slots__ = ()
+
+    parent: ChangingDirectory
+
+    @property
+    def collection(self) -> WritableTop:
+        """The directory at the top of the collection."""
+        return self.parent.collection
+
+    def own_draft(self) -> DraftDirectory:
+        """Return the draft of this directory, made now if there is none. There is a session."""
+        if self.draft is None:
+            self.draft = self.parent.own_draft().directory(self.key)
+        return self.draft
+
+    def lifetime(self, now: float) -> float:
+        """As long as its collection's content."""
+        return self.content_lifetime(now)
+
+    def refresh(self) -> None:
+        """Ask the cluster if the collection is too old. May give the lock up."""
+        self.collection.refresh()
+
+    def invalidate(self) -> None:
+        """Distrust the collection."""
+        self.collection.invalidate()
+
+    def shrink(self) -> None:
+        """Forget the parsed files; they can be parsed again to the same numbers."""
+        self._node().drop_files()
