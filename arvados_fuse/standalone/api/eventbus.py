@@ -23,10 +23,10 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from arvados_fuse.standalone import clock
 from arvados_fuse.standalone.api.events import (
     Event,
+    Sight,
     Subscription,
     events_between,
     newest_id,
-    seen_by,
     subscription,
 )
 from arvados_fuse.standalone.api.frames import text_frame
@@ -48,6 +48,7 @@ _PATIENCE_S = 5.0
 _KEEPALIVE_S = 60.0
 _LOG_CHECK_S = 1.0
 """How often the log is looked at without being woken: other processes write to it too."""
+_SHORTEST_REST_S = 0.005
 _MAX_FRAME_SIZE = 2 << 20
 _CATCH_UP_S = 600.0
 _DRAIN_POLL_S = 0.02
@@ -156,6 +157,7 @@ class EventBus:
         self._threads = threads
         self._keepalive_s = keepalive_s
         self._patience_s = patience_s
+        self._sight = Sight()
         self._listeners: set[_Listener] = set()
         # Of the listeners that are up to date.
         self._position = 0
@@ -298,7 +300,7 @@ class EventBus:
                 logger.exception("cannot read the log; will try again")
             # At most half of the time: with many listeners, others get the processor, and several
             # changes share a message to the network.
-            await asyncio.sleep(loop.time() - start)
+            await asyncio.sleep(max(_SHORTEST_REST_S, loop.time() - start))
 
     async def _next_piece(self) -> bool:
         """Give the next piece of the log to the listeners; return whether there can be more."""
@@ -330,7 +332,7 @@ class EventBus:
         with self._database.read() as db:
             upto = min(upto, newest_id(db))
             events, reached = events_between(db, after, upto, since)
-            return _Piece(after, reached, seen_by(db, tokens, events, now))
+            return _Piece(after, reached, self._sight.seen_by(db, tokens, events, now))
 
     def _newest_id(self) -> int:
         with self._database.read() as db:

@@ -8,19 +8,20 @@ from __future__ import annotations
 import json
 import operator
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from arvados_fuse.standalone import clock
 from arvados_fuse.standalone.api import auth, routes
-from arvados_fuse.standalone.records import access, sql
+from arvados_fuse.standalone.records import access, reach, sql
 from arvados_fuse.standalone.records.access import Caller
 from arvados_fuse.standalone.records.codec import decoded
 from arvados_fuse.standalone.records.conditions import Condition
 from arvados_fuse.standalone.records.listing import fetch_one
-from arvados_fuse.standalone.records.tables import LOGS, resource_of_uuid
+from arvados_fuse.standalone.records.model import Resource
+from arvados_fuse.standalone.records.tables import LINKS, LOGS, resource_of_uuid
 
-__all__ = ["Event", "Subscription", "events_between", "newest_id", "seen_by", "subscription"]
+__all__ = ["Event", "Sight", "Subscription", "events_between", "newest_id", "subscription"]
 
 _REDUCED = (
     "is_trashed",
@@ -35,6 +36,10 @@ _REDUCED = (
 _PIECE_LENGTH = 100
 _PIECE_SIZE = 1 << 20
 """Bytes of messages, after which a piece of the log is long enough."""
+
+_MOST_REMEMBERED = 200_000
+_NOT_REMEMBERED = (LINKS, LOGS)
+"""What can be seen because of other objects, which need not be projects or permissions."""
 
 _COMPARISONS: dict[str, Callable[[str, str], bool]] = {
     "=": operator.eq,
@@ -163,26 +168,77 @@ def _reduced(properties: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def seen_by(
-    db: sqlite3.Connection, tokens: Iterable[str], events: Sequence[Event], now: str
-) -> dict[str, list[Event]]:
-    """Return for each token the events that may be seen with it, in their order."""
-    seen = {}
-    for token in tokens:
-        caller = auth.identify(db, token, now)
-        seen[token] = [e for e in events if caller and _is_visible(db, caller, e, now)]
-    return seen
+class Sight:
+    """Who may see which events. Any number of threads may ask.
+
+    What the permissions of a user give for an object is remembered, as long as no permission and
+    no project changes.
+    """
+
+    def __init__(self) -> None:
+        # One value, so that a thread that looks at an older state of the database cannot mix it
+        # with a newer one.
+        self._remembered: tuple[int, dict[object, bool]] = (-1, {})
+
+    def seen_by(
+        self, db: sqlite3.Connection, tokens: Iterable[str], events: Sequence[Event], now: str
+    ) -> dict[str, list[Event]]:
+        """Return for each token the events that may be seen with it, in their order."""
+        known = self._known(db)
+        subjects = [(event, _subject(db, event, now)) for event in events]
+        seen = {}
+        for token in tokens:
+            caller = auth.identify(db, token, now)
+            seen[token] = [
+                event for event, subject in subjects if caller and _sees(db, caller, subject, known)
+            ]
+        return seen
+
+    def _known(self, db: sqlite3.Connection) -> dict[object, bool]:
+        version, known = self._remembered
+        if version != reach.version(db) or len(known) > _MOST_REMEMBERED:
+            known = {}
+            self._remembered = (reach.version(db), known)
+        return known
 
 
-def _is_visible(db: sqlite3.Connection, caller: Caller, event: Event, now: str) -> bool:
-    """Whether `caller` could get the object of the event; of one that is gone, its owner."""
+class _Subject(NamedTuple):
+    """Who may get this record may see an event.
+
+    record: None if there is none, or not any more: then nobody may
+    path: of the request that gets it
+    """
+
+    resource: Resource | None
+    record: Mapping[str, Any] | None
+    path: str
+
+
+def _subject(db: sqlite3.Connection, event: Event, now: str) -> _Subject:
+    """Return the object of the event; of one that is gone, its owner."""
     uuid = event.object_owner_uuid if event.event_type == "delete" else event.object_uuid
     resource = resource_of_uuid(uuid)
     if resource is None:
-        return caller.is_admin
-    if not auth.in_scope(caller, "GET", f"{routes.BASE_PATH}{resource.name}/{uuid}"):
-        return False
+        return _Subject(None, None, "")
+    path = f"{routes.BASE_PATH}{resource.name}/{uuid}"
     row = fetch_one(db, resource, resource.small_columns, Condition("uuid = ?", (uuid,)))
-    if row is None:
+    record = None if row is None else decoded(resource, row)
+    if record is not None and access.is_trashed(db, resource, now, record, include_trash=True):
+        record = None
+    return _Subject(resource, record, path)
+
+
+def _sees(
+    db: sqlite3.Connection, caller: Caller, subject: _Subject, known: dict[object, bool]
+) -> bool:
+    resource, record, path = subject
+    if resource is None:
+        return caller.is_admin
+    if record is None or not auth.in_scope(caller, "GET", path):
         return False
-    return access.may_see(db, resource, caller, now, decoded(resource, row), include_trash=True)
+    if caller.is_admin or resource in _NOT_REMEMBERED:
+        return access.may_read(db, resource, caller, record)
+    key = (caller.user_uuid, caller.is_active, record["uuid"], record["owner_uuid"])
+    if key not in known:
+        known[key] = access.may_read(db, resource, caller, record)
+    return known[key]

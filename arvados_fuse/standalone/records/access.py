@@ -46,6 +46,7 @@ __all__ = [
     "contains_frozen",
     "is_frozen",
     "is_inside",
+    "is_trashed",
     "may",
     "may_read",
     "may_see",
@@ -141,7 +142,7 @@ def may_see(
     include_trash: bool,
 ) -> bool:
     """Whether `visible` is true for one record, given with its small columns at least."""
-    if _is_trashed(db, resource, now, include_trash, record):
+    if is_trashed(db, resource, now, record, include_trash=include_trash):
         return False
     return may_read(db, resource, caller, record)
 
@@ -179,12 +180,13 @@ def _may_see_link(db: sqlite3.Connection, user_uuid: str, link: Mapping[str, Any
     return reach.level_on(db, user_uuid, head_uuid, owner_uuid) >= MANAGE
 
 
-def _is_trashed(
+def is_trashed(
     db: sqlite3.Connection,
     resource: Resource,
     now: str,
-    include_trash: bool,
     record: Mapping[str, Any],
+    *,
+    include_trash: bool,
 ) -> bool:
     """The opposite of `_not_trashed`, for one record."""
     if "trash_at" in resource.by_name:
