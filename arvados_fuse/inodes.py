@@ -6,7 +6,7 @@ Both are guarded by the file system's lock; neither does anything that can block
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from arvados_fuse.errors import Stale
@@ -135,6 +135,10 @@ class Inodes:
     def __len__(self) -> int:
         """Return the number of objects in the table."""
         return len(self._objects)
+
+    def __iter__(self) -> Iterator[FreshBase]:
+        """Yield all objects of the table, which must stay as it is meanwhile."""
+        return iter(self._objects.values())
 
     def reserve(self, count: int) -> int:
         """Set `count` numbers aside and return the first of them."""

@@ -136,6 +136,10 @@ class ArvadosCluster:
         """What sends the requests."""
         return self._connection
 
+    def use_token(self, token: str) -> None:
+        """Send all further requests with another token of the same user."""
+        self._connection.use_token(token)
+
     def _slash_substitution(self) -> str | None:
         config = self._send(lambda client: client.configs().get())
         collections = config.get("Collections")

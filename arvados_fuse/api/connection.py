@@ -54,6 +54,11 @@ class Connection:
         self._idle: list[Any] = []
         _check_reachable(host, insecure)
 
+    def use_token(self, token: str) -> None:
+        """Send all further requests with another token. Those under way keep the one they have."""
+        self._token = token
+        self._idle = []
+
     def discovery(self) -> Record:
         """Return the discovery document, which says what the cluster can do."""
         document = self.call(lambda client: client._rootDesc)  # no public name for it
@@ -107,14 +112,15 @@ class Connection:
 
     def call(self, action: Callable[[Any], Any]) -> Any:
         """Do `action` with a client object that nobody else uses meanwhile."""
+        idle = self._idle
         try:
-            client = self._idle.pop() if self._idle else self._new_client()
+            client = idle.pop() if idle else self._new_client()
             answer = action(client)
         except FileSystemError:
             raise
         except Exception as error:
             raise translated(error, self._host, self._token) from error
-        self._idle.append(client)
+        idle.append(client)  # to the list of its token
         return answer
 
     def _new_client(self) -> Any:

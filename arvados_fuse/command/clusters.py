@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import arvados.config
 
-from arvados_fuse.command.problem import CommandError
+from arvados_fuse.command.problem import BAD_SETTINGS_FILE, CommandError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Access", "configured", "embedded"]
+__all__ = ["Access", "configured", "current_token", "embedded"]
 
 START_TIME_LIMIT_S = 60.0
 """How long the embedded cluster may take to start; its first start makes keys and the sample."""
@@ -52,6 +52,19 @@ def configured() -> Access:
         keep_services=settings.get("ARVADOS_KEEP_SERVICES", ""),
         keep_proxy=settings.get("ARVADOS_KEEP_PROXY", ""),
     )
+
+
+def current_token() -> str:
+    """Read the settings again, and return the token that they have now.
+
+    Raises CommandError if they have none, or make no sense. (What the environment says comes
+    first, and cannot change while we run.)
+    """
+    try:
+        arvados.config.initialize()
+    except ValueError:
+        raise CommandError(BAD_SETTINGS_FILE) from None
+    return configured().token
 
 
 def embedded(directory: Path) -> Access:

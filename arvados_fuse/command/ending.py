@@ -1,9 +1,9 @@
-"""How a mount ends when a signal says so.
+"""What signals do to a mount: SIGTERM and SIGINT end it, SIGHUP makes it read its token again.
 
 llfuse lets a signal interrupt its main loop and wake its workers, but either can go to sleep just
-after it looked and just before the signal comes, and then sleeps on. So SIGTERM, SIGINT and SIGHUP
-are blocked everywhere, and one thread waits for them. It ends the mount from the outside, as
-`fusermount -u` does: unmounting makes every wait for requests return.
+after it looked and just before the signal comes, and then sleeps on. So the signals are blocked
+everywhere, and one thread waits for them. It ends the mount from the outside, as `fusermount -u`
+does: unmounting makes every wait for requests return.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-__all__ = ["end_on_signals", "signals_blocked"]
+__all__ = ["SIGNALS", "obey_signals", "signals_blocked"]
 
 log = logging.getLogger(__name__)
 
 SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+"""All that are waited for."""
 
 END_TIME_LIMIT_S = 2.0
 """How long the main loop may take to end; it does at once, unless the mount is still in use."""
@@ -42,24 +43,32 @@ def signals_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def end_on_signals(
-    mount_dir: Path, stop_waiting: Callable[[], None], finish: Callable[[], int]
+def obey_signals(
+    mount_dir: Path,
+    stop_waiting: Callable[[], None],
+    finish: Callable[[], int],
+    renew: Callable[[], None],
 ) -> threading.Event:
-    """End the mount on `mount_dir` when a signal comes.
+    """Do what signals tell the mount on `mount_dir`.
 
     Call it before any thread is started, but those with `signals_blocked`.
 
     stop_waiting: makes the requests that wait for blocks fail
     finish: saves what is not saved, and returns the exit code; called here only if the main loop
         does not end
+    renew: what SIGHUP asks for, unless it says that our terminal is gone: that is the end too
     Returns the event to set when the main loop has ended.
     """
     ended = threading.Event()
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    had_terminal = _has_terminal()
 
     def wait() -> None:
-        number = signal.Signals(signal.sigwait(SIGNALS))
-        log.info("Ending: received %s.", number.name)
+        number = signal.sigwait(SIGNALS)
+        while number == signal.SIGHUP and _has_terminal() == had_terminal:
+            renew()
+            number = signal.sigwait(SIGNALS)
+        log.info("Ending: received %s.", signal.Signals(number).name)
         stop_waiting()
         try:
             mountpoint.unmount(mount_dir)
@@ -73,3 +82,12 @@ def end_on_signals(
 
     threading.Thread(target=wait, name="signals", daemon=True).start()
     return ended
+
+
+def _has_terminal() -> bool:
+    """Whether the process has a terminal that controls it."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

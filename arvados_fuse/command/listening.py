@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from arvados_fuse.api import ArvadosCluster
     from arvados_fuse.command.arguments import Settings
     from arvados_fuse.command.clusters import Access
+    from arvados_fuse.command.renewal import Renewal
     from arvados_fuse.fusedir.directory import Surroundings
     from arvados_fuse.metrics import Metrics
 
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 def start_listening(
     settings: Settings,
     access: Access,
-    cluster: ArvadosCluster,
+    renewal: Renewal,
     around: Surroundings,
     *,
     lock: AbstractContextManager[object],
@@ -42,12 +42,13 @@ def start_listening(
     """
     if not settings.listen_for_events:
         return lambda: None
+    cluster = renewal.cluster
     if not cluster.websocket_url:
         log.info("The cluster has no event bus: changes by others are seen after --refresh-time.")
         return lambda: None
     subscriber = Subscriber(
         cluster.websocket_url,
-        lambda: access.token,
+        lambda: renewal.token,
         tls_context(access.insecure),
         Changes(around, lock),
         metrics,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from arvados_fuse.command import arguments, background, execute
 from arvados_fuse.command.arguments import Action, Settings
-from arvados_fuse.command.problem import CommandError
+from arvados_fuse.command.problem import BAD_SETTINGS_FILE, CommandError
 from arvados_fuse.command.unmounting import unmount_all, unmount_here
 
 if TYPE_CHECKING:
@@ -54,10 +54,7 @@ def _mount(settings: Settings) -> int:
             from arvados_fuse.command import mount  # noqa: PLC0415
     except ValueError:
         # The library reads the settings when it is imported.
-        raise CommandError(
-            "The file settings.conf (~/.config/arvados/settings.conf) has a line that is not"
-            " NAME=VALUE."
-        ) from None
+        raise CommandError(BAD_SETTINGS_FILE) from None
 
     if settings.foreground and not settings.command:
         return mount.serve(settings, lambda: None)

@@ -8,7 +8,7 @@ import os
 import resource
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import arvados.util
 import llfuse
@@ -16,10 +16,11 @@ import llfuse
 from arvados_fuse.api import ArvadosCluster
 from arvados_fuse.command import clusters, mountpoint
 from arvados_fuse.command.arguments import Settings
-from arvados_fuse.command.ending import end_on_signals, signals_blocked
+from arvados_fuse.command.ending import obey_signals, signals_blocked
 from arvados_fuse.command.layout import plant_root
 from arvados_fuse.command.listening import start_listening
 from arvados_fuse.command.problem import CommandError
+from arvados_fuse.command.renewal import Renewal
 from arvados_fuse.command.writing import Writer
 from arvados_fuse.errors import FileSystemError
 from arvados_fuse.fresh import SingleFlight
@@ -70,15 +71,16 @@ def serve(settings: Settings, ready: Callable[[], None]) -> int:
     access = clusters.configured() if directory is None else clusters.embedded(directory)
     kernel = Kernel(settings.encoding)
     try:
-        operations, stop_waiting, writer = _file_system(settings, access, kernel)
+        system = _file_system(settings, access, kernel)
     except FileSystemError as error:
         raise CommandError(str(error)) from None
-    _mount(settings, operations, access.host)
+    _mount(settings, system.operations, access.host)
+    writer = system.writer
 
     def finish() -> int:
         return 0 if writer is None or writer.finish() else EXIT_UNSAVED
 
-    ended = end_on_signals(settings.mount_dir, stop_waiting, finish)
+    ended = obey_signals(settings.mount_dir, system.stop_waiting, finish, system.renewal.renew)
     kernel.start()
     if writer is not None:
         writer.start()
@@ -86,14 +88,25 @@ def serve(settings: Settings, ready: Callable[[], None]) -> int:
     ready()
     _serve_until_unmounted(kernel)
     ended.set()
-    stop_waiting()
+    system.stop_waiting()
     return finish()
 
 
-def _file_system(
-    settings: Settings, access: clusters.Access, kernel: Kernel
-) -> tuple[Operations, Callable[[], None], Writer | None]:
-    """Build the file system, a function that makes whatever waits for blocks fail, and the writer.
+class _FileSystem(NamedTuple):
+    """What requests of the kernel, and signals, are passed on to.
+
+    writer: brings changes to the cluster; None if there can be none
+    stop_waiting: makes whatever waits for blocks fail
+    """
+
+    operations: Operations
+    writer: Writer | None
+    renewal: Renewal
+    stop_waiting: Callable[[], None]
+
+
+def _file_system(settings: Settings, access: clusters.Access, kernel: Kernel) -> _FileSystem:
+    """Build the file system.
 
     Raises CommandError, and the errors of `api.Cluster`.
     """
@@ -107,7 +120,10 @@ def _file_system(
         filters=settings.filters,
     )
     inodes = Inodes(InodeCache(settings.directory_cache))
-    new_client = _keep_clients(settings, access, cluster, metrics)
+    # The token of the embedded cluster never changes.
+    read_token = clusters.current_token if settings.standalone_dir is None else lambda: access.token
+    renewal = Renewal(access.token, read_token, cluster, inodes, llfuse.lock)
+    new_client = _keep_clients(settings, access, renewal, metrics)
     writer = _writer(settings, cluster, new_client, access.host) if settings.writable else None
     around = Surroundings(
         cluster=cluster,
@@ -126,15 +142,7 @@ def _file_system(
     blocks = _block_cache(settings, client, metrics)
 
     stop_listening = start_listening(
-        settings, access, cluster, around, lock=llfuse.lock, metrics=metrics
-    )
-
-    stop_listening = start_listening(
-        settings, access, cluster, around, lock=llfuse.lock, metrics=metrics
-    )
-
-    stop_listening = start_listening(
-        settings, access, cluster, around, lock=llfuse.lock, metrics=metrics
+        settings, access, renewal, around, lock=llfuse.lock, metrics=metrics
     )
 
     def stop_waiting() -> None:
@@ -152,16 +160,16 @@ def _file_system(
         writable=settings.writable,
         encoding=settings.encoding,
     )
-    return operations, stop_waiting, writer
+    return _FileSystem(operations, writer, renewal, stop_waiting)
 
 
 def _keep_clients(
-    settings: Settings, access: clusters.Access, cluster: ArvadosCluster, metrics: Metrics
+    settings: Settings, access: clusters.Access, renewal: Renewal, metrics: Metrics
 ) -> Callable[[], KeepClient]:
     """Return what makes Keep clients for the settings. Raises CommandError."""
     try:
         services = ServiceList(
-            cluster.keep_services,
+            renewal.cluster.keep_services,
             keep_services=access.keep_services,
             keep_proxy=access.keep_proxy,
         )
@@ -169,7 +177,7 @@ def _keep_clients(
         raise CommandError(str(error)) from None
     return lambda: KeepClient(
         services,
-        lambda: access.token,
+        lambda: renewal.token,
         insecure=access.insecure,
         retries=settings.retries,
         metrics=metrics,

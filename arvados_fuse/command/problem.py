@@ -1,6 +1,11 @@
 """The error that ends the command with one line for the person who typed it."""
 
-__all__ = ["CommandError"]
+__all__ = ["BAD_SETTINGS_FILE", "CommandError"]
+
+BAD_SETTINGS_FILE = (
+    "The file settings.conf (~/.config/arvados/settings.conf) has a line that is not NAME=VALUE."
+)
+"""Both when the client library reads it at first, and when it is read again."""
 
 
 class CommandError(Exception):
