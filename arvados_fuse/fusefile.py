@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from arvados_fuse.collection.signing import is_same_content
 from arvados_fuse.errors import NotPermitted
 from arvados_fuse.fresh import FOREVER, FreshBase, Parent
 
@@ -104,6 +105,18 @@ class File(FreshBase):
         """
         raise NotImplementedError
 
+    @property
+    def version(self) -> str:
+        """What tells the version of the content that the cluster has now; "" if there is none."""
+        return ""
+
+    def signed_anew(self, segments: Sequence[Segment], version: str) -> Sequence[Segment] | None:
+        """Return `segments` of the content of `version`, with new block signatures.
+
+        None if there are none to be had. May give the lock up; raises what asking the cluster does.
+        """
+        return None
+
     # What changes a file may give the lock up.
 
     def check_writable(self) -> None:
@@ -181,6 +194,16 @@ class CollectionParent(Parent, Protocol):
 
     def refresh(self) -> None:
         """Ask the cluster if the collection is too old. May give the lock up."""
+
+    @property
+    def version(self) -> str:
+        """The portable data hash of the collection as it is now."""
+
+    def signed_anew(self, segments: Sequence[Segment], version: str) -> Sequence[Segment] | None:
+        """Return `segments` of the content of `version`, with new block signatures.
+
+        None if there are none to be had. May give the lock up.
+        """
 
     def load(self, node: TreeDirectory) -> FileTable:
         """Return the files of `node`, a version of this directory. Raises ManifestError.
@@ -350,3 +373,19 @@ class CollectionFile(File):
         # Both belong to one version; they may be those of the next when the lock is had again.
         node, index = self.node, self.index
         return self._directory.load(node).segments(index)
+
+    @property
+    def version(self) -> str:
+        """The portable data hash of the collection as it is now."""
+        return self._directory.version
+
+    def signed_anew(self, segments: Sequence[Segment], version: str) -> Sequence[Segment] | None:
+        """Return `segments` of the content of `version`, with new block signatures."""
+        fresh = self.content()
+        if fresh == segments:  # else somebody has been here before
+            self.invalidate()
+            self.refresh()
+            fresh = self.content()
+        if is_same_content(fresh, segments):
+            return fresh
+        return self._directory.signed_anew(segments, version)

@@ -13,7 +13,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Protocol
 
 from arvados_fuse.collection.extents import Pending
-from arvados_fuse.errors import FileSystemError
+from arvados_fuse.errors import AccessRefused, FileSystemError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -147,6 +147,7 @@ class SegmentsHandle:
         "_size",
         "_starts",
         "_unlocked",
+        "_version",
         "thing",
         "writing",
     )
@@ -163,6 +164,7 @@ class SegmentsHandle:
     ) -> None:
         self.thing = file
         self._inode = file.inode
+        self._version = file.version
         self._segments = segments
         self._starts = list(accumulate((s.size for s in segments), initial=0))
         self._size = self._starts.pop()
@@ -200,16 +202,28 @@ class SegmentsHandle:
         self._kernel.invalidate_inode(self._inode)
 
     def _read_pieces(self, offset: int, end: int) -> bytes | memoryview:
-        pieces: list[memoryview] = []
-        while offset < end:
-            piece = self._read_piece(offset, end)
-            pieces.append(piece)
-            offset += len(piece)
+        try:
+            pieces = self._pieces(offset, end)
+        except AccessRefused:
+            # The block signatures may have run out, in a file that is open for days.
+            segments = self.thing.signed_anew(self._segments, self._version)
+            if segments is None:
+                raise
+            self._segments = segments
+            pieces = self._pieces(offset, end)
         if self._error is not None:
             raise type(self._error)(*self._error.args)
         if not pieces:
             return b""
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _pieces(self, offset: int, end: int) -> list[memoryview]:
+        pieces: list[memoryview] = []
+        while offset < end:
+            piece = self._read_piece(offset, end)
+            pieces.append(piece)
+            offset += len(piece)
+        return pieces
 
     def _read_draft(self, draft: DraftFile, offset: int, size: int) -> bytes | memoryview:
         """Read what was changed here, as it is now."""

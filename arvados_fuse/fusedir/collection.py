@@ -5,11 +5,13 @@ What the directories show of the content is in `tree.py`.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from arvados_fuse.api import CollectionContent, collection_content
+from arvados_fuse.collection.signing import signed_as_in
 from arvados_fuse.collection.tree import Tree
-from arvados_fuse.errors import Forbidden, NotPermitted, ReadOnly
+from arvados_fuse.errors import Forbidden, NoSuchEntry, NotPermitted, ReadOnly
 from arvados_fuse.fresh import FOREVER
 from arvados_fuse.fusedir.changing import ChangingDirectory
 from arvados_fuse.fusedir.directory import Directory, Surroundings
@@ -17,8 +19,11 @@ from arvados_fuse.fusedir.record import COLLECTION_RECORD, RecordFile
 from arvados_fuse.fusedir.versions import VERSIONS, VersionsDirectory
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from arvados_fuse.api import Item, Record
     from arvados_fuse.collection.draft import DraftDirectory
+    from arvados_fuse.collection.tree import Segment
     from arvados_fuse.commit.session import Session
     from arvados_fuse.events import Event
     from arvados_fuse.fresh import FreshBase
@@ -219,6 +224,28 @@ class CollectionDirectory(ChangingDirectory):
             self._content_until = 0.0
             if self.live > 0:
                 self.around.background.refresh(self)
+
+    @property
+    def version(self) -> str:
+        """The portable data hash of the content that is loaded; "" while none is."""
+        return self._portable_data_hash
+
+    def signed_anew(self, segments: Sequence[Segment], version: str) -> Sequence[Segment] | None:
+        """Return `segments` of the content of `version`, with new block signatures.
+
+        None if the cluster has no collection with that content any more. May give the lock up;
+        raises what asking the cluster does.
+        """
+        signed: list[Segment] = []
+
+        def landed(content: CollectionContent) -> None:
+            signed.extend(signed_as_in(content.manifest_text, segments) or ())
+
+        with suppress(NoSuchEntry):
+            cluster = self.around.cluster
+            # Each reader asks by itself: what it gets is for its segments.
+            self.once(f"sign {id(signed)}", lambda: cluster.collection(version), landed)
+        return signed or None
 
     # -- what is found by name and not listed -------------------------------------------------
 

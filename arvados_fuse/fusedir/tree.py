@@ -25,7 +25,7 @@ from arvados_fuse.fusefile import CollectionFile
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from arvados_fuse.collection.tree import FileTable, TreeDirectory
+    from arvados_fuse.collection.tree import FileTable, Segment, TreeDirectory
     from arvados_fuse.fresh import FreshBase
 
 __all__ = ["TopDirectory", "TreeBacked"]
@@ -49,6 +49,13 @@ class TopDirectory(Protocol):
 
     def file_lifetime(self, now: float) -> float:
         """For how many seconds after `now` the kernel may keep a file's entry and attributes."""
+
+    @property
+    def version(self) -> str:
+        """The portable data hash of the content that is loaded; "" while none is."""
+
+    def signed_anew(self, segments: Sequence[Segment], version: str) -> Sequence[Segment] | None:
+        """Return `segments` of the content of `version`, with new block signatures."""
 
     def refresh(self) -> None:
         """Ask the cluster if the collection is too old. May give the lock up."""
@@ -204,6 +211,15 @@ class TreeBacked(Directory):
         while not node.loaded:
             self.once(f"parse {id(node)}", node.files, self._files_landed)
         return node.files()
+
+    @property
+    def version(self) -> str:
+        """The portable data hash of the collection's content."""
+        return self.collection.version
+
+    def signed_anew(self, segments: Sequence[Segment], version: str) -> Sequence[Segment] | None:
+        """Return `segments` of the content of `version`, with new block signatures."""
+        return self.collection.signed_anew(segments, version)
 
     def _files_landed(self, table: FileTable) -> None:
         del table  # the node keeps it

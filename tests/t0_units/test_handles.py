@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from arvados_fuse import handles
 from arvados_fuse.collection.tree import Segment
-from arvados_fuse.errors import BlockCorrupt, BlockLost, ManifestError
+from arvados_fuse.errors import AccessRefused, BlockCorrupt, BlockLost, ManifestError
 from arvados_fuse.fresh import FreshBase
 from arvados_fuse.fusedir.listing import Listing
 from arvados_fuse.fusefile import File, StringFile
@@ -26,10 +26,20 @@ class KeepFile(File):
     def __init__(self, segments):
         super().__init__(None)
         self.segments = segments
+        self.signed = segments
+        self.versions = []
         self.inode = INODE
 
     def content(self):
         return self.segments
+
+    @property
+    def version(self):
+        return "the version that was opened"
+
+    def signed_anew(self, segments, version):
+        self.versions.append(version)
+        return self.signed
 
 
 class Keep:
@@ -56,6 +66,34 @@ class Keep:
 @pytest.fixture
 def keep():
     return Keep()
+
+
+class TestSignatures:
+    """A block is refused as long as its locator has the old signature."""
+
+    @pytest.fixture
+    def handle(self, keep, monkeypatch):
+        segment = keep.segment(b"content")
+        good = keep.blocks.get
+        old, new = segment._replace(locator=segment.locator + "+Aold@1"), segment
+
+        def get(locator):
+            refused = FakeBlock(AccessRefused("the signature has expired"))
+            return refused if "+Aold" in locator else good(locator)
+
+        monkeypatch.setattr(keep.blocks, "get", get)
+        handle = keep.open(old)
+        handle.thing.signed = [new]
+        return handle
+
+    def test_that_have_run_out_are_replaced(self, handle):
+        assert bytes(handle.read(0, 7)) == b"content"
+        assert handle.thing.versions == ["the version that was opened"]
+
+    def test_that_cannot_be_replaced_fail_the_read(self, handle):
+        handle.thing.signed = None
+        with pytest.raises(AccessRefused, match="expired"):
+            handle.read(0, 7)
 
 
 class TestReadAhead:

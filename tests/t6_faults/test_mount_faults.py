@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
+import arvados.collection
 import pytest
 
 from tests.support.cluster import RunningCluster
@@ -65,6 +66,44 @@ def test_eight_readers_of_one_cold_block_cause_one_get(cluster, mounted, large):
     finally:
         os.close(descriptor)
     assert cluster.request_counts()["GET keep"] == 1
+
+
+RUN_OUT = {"route": "keep", "method": "GET", "clock_skew_s": 1e9, "times": 1}
+"""Signatures in the hands of the mount have run out; those that it asks for then have not."""
+
+
+class TestSignatures:
+    """A file is open for longer than the signatures in its manifest are valid."""
+
+    def test_file_held_open_is_read_with_new_ones(self, cluster, mounted):
+        running = mounted({"f": b"still the same"}, "--ram-cache")
+        with open(running / "f", "rb") as file:
+            cluster.set_faults([RUN_OUT])
+            assert file.read() == b"still the same"
+
+    def test_so_is_the_old_version_of_a_file_while_somewhere_a_copy_exists(self, cluster, mounted):
+        running = mounted({"f": b"the first"}, "--ram-cache", "--refresh-time", "0")
+        api = cluster.api()
+        with open(running / "f", "rb") as file:
+            other = create(api, f"copy {os.urandom(4).hex()}", {"f": b"the first"})
+            collection = arvados.collection.Collection(running.directory.name, api_client=api)
+            with collection.open("f", "wb") as writer:
+                writer.write(b"the second")
+            collection.save()
+            assert (running / "f").read_bytes() == b"the second"
+            cluster.set_faults([RUN_OUT])
+            assert file.read() == b"the first"
+        api.collections().delete(uuid=other["uuid"]).execute()
+
+    def test_that_are_refused_again_end_in_eacces(self, cluster, mounted):
+        running = mounted({"f": b"x"}, "--ram-cache")
+        running.expected_log.append(r"Cannot read /f: .* was refused or has expired")
+        with open(running / "f", "rb") as file:
+            cluster.set_faults([{**RUN_OUT, "times": None}])
+            with pytest.raises(PermissionError):
+                file.read()
+            cluster.set_faults([])
+            assert file.read() == b"x"
 
 
 def test_first_bytes_arrive_while_the_rest_is_still_coming(cluster, mounted, large):
