@@ -32,7 +32,7 @@ from arvados_fuse.journal.chunks import CHUNK_SIZE, Chunk, create_chunk
 from arvados_fuse.journal.files import disk_error, sync_directory
 from arvados_fuse.journal.log import Log, create_log
 from arvados_fuse.journal.packing import Packing
-from arvados_fuse.journal.records import Based, Operation, Synced, Write
+from arvados_fuse.journal.records import Based, Closed, Operation, Synced, Write
 from arvados_fuse.journal.reserve import Reserve
 from arvados_fuse.journal.room import Room
 
@@ -135,19 +135,20 @@ class CollectionJournal:
     def record(self, operation: Operation) -> None:
         """Note a change. What is noted survives the end of this process.
 
-        Raises NoSpace or JournalError, and then it is not noted; the change must not be made.
+        Raises NoSpace or JournalError, and then it is not noted; the change must not be made. The
+        append before a Write still waits for its record then, or to be abandoned.
         """
         with self._lock:
             self._check_use()
             generation = self._generations[-1]
+            generation.log.append(operation)
+            generation.operations += 1
             if isinstance(operation, Write):
                 # The bytes may have been put into a chunk of a generation that is sealed by now.
                 # The chunk stays as long as the log that refers to it.
                 chunk = self._chunks[operation.chunk]
                 chunk.generation = generation.number
                 chunk.recorded()
-            generation.log.append(operation)
-            generation.operations += 1
             self._is_unsynced = True
         self._notify_unsynced()
 
@@ -188,6 +189,11 @@ class CollectionJournal:
             last = self._generations[-1]
             number = last.number + 1
             log = self._with_reserve(lambda: create_log(self._directory, number, self._room))
+            try:
+                self._with_reserve(lambda: last.log.append(Closed()))
+            except FileSystemError:
+                log.remove()
+                raise
             self._has_new_names = True
             self._generations.append(_Generation(number, log))
             self._packing.seal()
@@ -217,7 +223,9 @@ class CollectionJournal:
                 raise ValueError(f"generation {generation} is not sealed, or committed already")
             follower = self._generations[index]
             self._with_reserve(lambda: follower.log.append(Based(portable_data_hash, attached)))
-        follower.log.sync()
+        with self._syncing:
+            follower.log.sync()
+            self._sync_names()
         with self._lock:
             while self._generations[0].number <= generation:
                 self._generations[0].log.remove()
@@ -239,22 +247,18 @@ class CollectionJournal:
                 *sealed, current = self._generations
                 size = current.log.size
                 chunks = [chunk for chunk in self._chunks.values() if not chunk.is_synced]
-                has_new_names, self._has_new_names = self._has_new_names, False
             try:
                 for chunk in chunks:
                     chunk.sync()
                 for each in sealed:
                     each.log.sync()
-                if has_new_names:
-                    sync_directory(self._directory)
-                    sync_directory(self._directory.parent)
+                self._sync_names()
                 with self._lock:
                     current.log.append(Synced(size))
                 current.log.sync()
             except BaseException:
                 with self._lock:
                     self._is_unsynced = True
-                    self._has_new_names |= has_new_names
                 raise
 
     def drop(self) -> None:
@@ -286,6 +290,20 @@ class CollectionJournal:
             shutil.rmtree(self._directory, ignore_errors=True)
             raise
         return log
+
+    def _sync_names(self) -> None:
+        """Force the names of new logs and chunks to the disk. With the lock of syncing held."""
+        with self._lock:
+            has_new_names, self._has_new_names = self._has_new_names, False
+        if not has_new_names:
+            return
+        try:
+            sync_directory(self._directory)
+            sync_directory(self._directory.parent)
+        except FileSystemError:
+            with self._lock:
+                self._has_new_names = True
+            raise
 
     # -- with the lock held
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 __all__ = [
     "Attach",
     "Based",
+    "Closed",
     "Create",
     "Mkdir",
     "Operation",
@@ -111,12 +112,28 @@ class Synced(NamedTuple):
     size: int
 
 
+class Closed(NamedTuple):
+    """No operation follows in this log: the next ones are in the next log."""
+
+
 Operation = Create | Attach | Write | Truncate | Mkdir | Unlink | Rmdir | Rename | Times
-Record = Operation | Based | Synced
+Record = Operation | Based | Synced | Closed
 
 _KINDS: dict[str, type[Any]] = {
     kind.__name__.lower(): kind
-    for kind in (Create, Attach, Write, Truncate, Mkdir, Unlink, Rmdir, Rename, Times, Synced)
+    for kind in (
+        Create,
+        Attach,
+        Write,
+        Truncate,
+        Mkdir,
+        Unlink,
+        Rmdir,
+        Rename,
+        Times,
+        Synced,
+        Closed,
+    )
 }
 
 

@@ -28,7 +28,7 @@ from arvados_fuse.journal.collection import DROPPED_PREFIX, remove_collection
 from arvados_fuse.journal.files import OpenFile, disk_error
 from arvados_fuse.journal.journal import ABOUT, LOCK, UNFINISHED_PREFIX, About, boot_id
 from arvados_fuse.journal.log import log_name, read_log
-from arvados_fuse.journal.records import Based, Operation, Synced, Write
+from arvados_fuse.journal.records import Based, Closed, Operation, Synced, Write
 
 __all__ = ["Orphan", "Recovered", "orphans"]
 
@@ -52,14 +52,16 @@ class _Scan(NamedTuple):
     """What was seen in a log.
 
     based, synced_size: its last records of these kinds, if it has any
-    is_whole: whether nothing comes after its last whole line
+    is_empty: whether it has not a single line
+    is_closed: whether it says that no operation is missing at its end
     """
 
     number: int
     path: Path
     based: Based | None
     synced_size: int | None
-    is_whole: bool
+    is_empty: bool
+    is_closed: bool
 
 
 class Recovered:
@@ -90,7 +92,7 @@ class Recovered:
                 if isinstance(record, Write) and not self._has_bytes(record):
                     logger.error("%s refers to bytes that are gone and is cut there", path)
                     return
-                if not isinstance(record, Based | Synced):
+                if not isinstance(record, Based | Synced | Closed):
                     yield record
 
     def _has_bytes(self, write: Write) -> bool:
@@ -222,13 +224,16 @@ def _scan(directory: Path) -> list[_Scan]:
     scans = []
     for number in _numbered(directory, _LOG):
         path = directory / log_name(number)
-        end, based, synced_size = 0, None, None
-        for end, record in read_log(path):  # noqa: B007 (where the last whole line ends)
+        based, synced_size, is_empty, is_closed = None, None, True, False
+        for _, record in read_log(path):
+            is_empty = False
             if isinstance(record, Based):
                 based = record
             elif isinstance(record, Synced):
                 synced_size = record.size
-        scans.append(_Scan(number, path, based, synced_size, end == path.stat().st_size))
+            elif isinstance(record, Closed):
+                is_closed = True
+        scans.append(_Scan(number, path, based, synced_size, is_empty, is_closed))
     return scans
 
 
@@ -242,15 +247,13 @@ def _from_last_based(scans: list[_Scan]) -> list[_Scan]:
 
 def _written(scans: list[_Scan]) -> list[_Span]:
     """All whole lines: up to a log that is missing or damaged, if there is one."""
-    spans = []
-    for scan, expected in zip(scans, itertools.count(scans[0].number), strict=False):
-        if scan.number != expected:
-            logger.error("%s comes after a log that is missing: it does not count", scan.path)
+    spans = [_Span(scans[0].path, None)]
+    for before, scan in itertools.pairwise(scans):
+        is_next = before.is_closed and scan.number == before.number + 1
+        if not is_next and not scan.is_empty:
+            logger.error("the end of %s is lost: what comes after it cannot count", before.path)
             break
         spans.append(_Span(scan.path, None))
-        if not scan.is_whole and scan is not scans[-1]:
-            logger.error("%s is damaged: what comes after it does not count", scan.path)
-            break
     return spans
 
 
