@@ -136,6 +136,8 @@ def _file_system(settings: Settings, access: clusters.Access, kernel: Kernel) ->
         started_ns=time.time_ns(),
         writing=writer.writing if writer is not None else None,
     )
+    if writer is not None:
+        writer.recover(settings)
     with llfuse.lock:
         plant_root(settings.places, around)
     client = new_client()

@@ -8,18 +8,22 @@ import shutil
 from typing import TYPE_CHECKING
 
 from arvados_fuse.api.writing import ArvadosWriting
+from arvados_fuse.collection.tree import Tree
 from arvados_fuse.commit.committer import Committer
+from arvados_fuse.commit.recovery import Nobody, Recovery
 from arvados_fuse.commit.steps import Steps
 from arvados_fuse.commit.uploads import Uploader
 from arvados_fuse.commit.writing import Writing, conflict_name
 from arvados_fuse.journal.journal import About, Journal, boot_id
+from arvados_fuse.journal.recovery import orphans
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from arvados_fuse.api import ArvadosCluster
+    from arvados_fuse.api import ArvadosCluster, CollectionContent
     from arvados_fuse.command.arguments import Settings
+    from arvados_fuse.commit.session import Session
     from arvados_fuse.fresh import Unlocked
     from arvados_fuse.keep.client import KeepClient
 
@@ -74,7 +78,26 @@ class Writer:
             locked=locked,
             unlocked=unlocked,
         )
+        self._user_uuid = user_uuid
+        self._recovery = Recovery(
+            cluster, changes, steps, self._begin_recovery, settings.storage_classes
+        )
         self.writing = Writing(self._committer, changes, settings.storage_classes)
+
+    def recover(self, settings: Settings) -> None:
+        """Commit what mounts of this user have left that did not end well. Waits."""
+        for orphan in orphans(settings.journal_dir, self._user_uuid[:5], self._user_uuid):
+            log.info("Found the journal of a mount that was cut off: %s", orphan.directory)
+            self._recovery.recover(orphan)
+
+    def _begin_recovery(self, uuid: str, content: CollectionContent) -> Session:
+        return self._committer.make_session(
+            uuid,
+            Tree.from_manifest(content.manifest_text),
+            content.item.portable_data_hash,
+            Nobody(),
+            manifest_size=len(content.manifest_text),
+        )
 
     def start(self) -> None:
         """Start to commit. Call it in the process that serves the mount."""

@@ -107,7 +107,17 @@ class Committer:
         """Begin to change a collection. May give the lock up. Raises NoSpace or JournalError."""
         with self._unlocked, self._changed:
             self._changed.wait_for(lambda: uuid not in self._ending_uuids)
-        session = Session(
+        session = self.make_session(
+            uuid, tree, portable_data_hash, owner, manifest_size=manifest_size
+        )
+        self._plans[session] = _Plan()
+        return session
+
+    def make_session(
+        self, uuid: str, tree: Tree, portable_data_hash: str, owner: Owner, *, manifest_size: int
+    ) -> Session:
+        """Return a session that is committed by nobody here. Raises NoSpace or JournalError."""
+        return Session(
             uuid,
             tree,
             portable_data_hash,
@@ -117,8 +127,6 @@ class Committer:
             uploader=self._uploader,
             unlocked=self._unlocked,
         )
-        self._plans[session] = _Plan()
-        return session
 
     def rebase(self, session: Session, item: Item, tree: Tree, manifest_size: int) -> None:
         """Move a session on top of another version of its collection."""

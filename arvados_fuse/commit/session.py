@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, cast
 
-from arvados_fuse.collection.draft import Draft, DraftFile
+from arvados_fuse.collection.draft import Draft, DraftDirectory, DraftFile
 from arvados_fuse.collection.extents import Pending
 from arvados_fuse.journal.records import (
     Attach,
@@ -23,7 +23,7 @@ from arvados_fuse.journal.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from concurrent.futures import Future
 
     from arvados_fuse.api import Item
@@ -162,6 +162,13 @@ class Session:
                 self.journal.record(Attach(number, file.path()))
         return number
 
+    def adopt(self) -> None:
+        """Note the chunks of a draft that was changed without the session, as in a recovery."""
+        for directory in _directories(self.draft.root):
+            for _, file in directory.own_files():
+                for chunk in file.extents.pending_chunks():
+                    self._users.setdefault(chunk, set()).add(file)
+
     # -- blocks -----------------------------------------------------------------------------
 
     def _upload_complete(self) -> None:
@@ -215,6 +222,14 @@ class Session:
     def attached(self, paths: Mapping[DraftFile, str]) -> dict[int, str]:
         """What the journal calls those of the files that it has a name for, with their paths."""
         return {self._ids[file]: path for file, path in paths.items() if file in self._ids}
+
+
+def _directories(directory: DraftDirectory) -> Iterator[DraftDirectory]:
+    """Yield a directory and all below it that are objects."""
+    yield directory
+    for entry in directory.overlay.values():
+        if isinstance(entry, DraftDirectory):
+            yield from _directories(entry)
 
 
 def live_parts(chunk: ChunkLike, maps: Iterable[ExtentMap]) -> list[tuple[int, int]]:
