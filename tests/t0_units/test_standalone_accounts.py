@@ -5,7 +5,7 @@ import json
 import pytest
 
 from arvados_fuse.standalone import wellknown
-from arvados_fuse.standalone.records import token_use
+from arvados_fuse.standalone.records import token_use, trash
 from tests.support.local_cluster import LocalCluster
 
 
@@ -144,6 +144,31 @@ class TestWorkflows:
         cluster.create("workflows", name="w", owner_uuid=project)
         items = cluster.call("GET", f"groups/{project}/contents")["items"]
         assert [(item["kind"], item["name"]) for item in items] == [("arvados#workflow", "w")]
+
+    def test_filters_for_what_they_do_not_have_choose_none_of_them(self, cluster):
+        project = cluster.project("p")["uuid"]
+        cluster.create("workflows", name="w", owner_uuid=project)
+        cluster.create(name="c", owner_uuid=project, properties={"a": 1})
+        path = f"groups/{project}/contents"
+        assert set(cluster.names(path)) == {"w", "c"}
+        for filters in (
+            [["properties.a", "=", 1]],
+            [["is_trashed", "=", False]],
+            [["uuid", "is_a", "arvados#collection"], ["portable_data_hash", "!=", "x"]],
+        ):
+            assert cluster.names(path, filters=filters) == ["c"]
+        assert cluster.names(path, filters=[["uuid", "is_a", ["arvados#workflow"]]]) == ["w"]
+        for filters in ([["colour", "=", 1]], [["uuid", "is_a", 7]], [["uuid", "is_a", [7]]]):
+            assert cluster.call("GET", path, filters=filters)[0] == 422
+
+    def test_they_go_with_their_project(self, cluster):
+        project = cluster.project("p")["uuid"]
+        path = f"workflows/{cluster.create('workflows', owner_uuid=project)['uuid']}"
+        cluster.call("POST", f"groups/{project}/trash")
+        assert cluster.call("GET", path)[0] == 404
+        trash.sweep(cluster.database, "9999-01-01T00:00:00.000000000Z")
+        with cluster.database.read() as db:
+            assert db.execute("SELECT count(*) FROM workflows").fetchone()[0] == 0
 
 
 class TestUseOfTokens:

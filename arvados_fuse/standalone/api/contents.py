@@ -58,7 +58,7 @@ def _contents(call: Call) -> dict[str, Any]:
     available = 0
     with call.core.database.read() as db:
         place = _place(db, call)
-        for resource in _HELD:
+        for resource in _kinds(place.filters):
             found, count = list_records(
                 db,
                 call,
@@ -74,6 +74,23 @@ def _contents(call: Call) -> dict[str, Any]:
         included = _included(db, call, items)
     total = available if is_counted(call) else None
     return answer("arvados#objectList", items, total, page, included=included)
+
+
+def _kinds(filters: Any) -> list[Resource]:
+    """Return the kinds of objects that can be among those that filters choose."""
+    kinds = list(_HELD)
+    plain = [one for one in filters or () if isinstance(one, list) and len(one) == 3]
+    for name, operator, operand in plain:
+        chosen = operand if isinstance(operand, list) else [operand]
+        if name == "uuid" and operator == "is_a" and all(isinstance(one, str) for one in chosen):
+            kinds = [kind for kind in kinds if kind.kind in chosen]
+    # Workflows have few attributes. A filter for one that the others have chooses none of them.
+    names = {str(name).partition(".")[0] for name, _, _ in plain}
+    tables = {kind.name for kind in _HELD} | set(_TABLES_WITHOUT_ROWS) | {"any"}
+    foreign = names - tables - WORKFLOWS.by_name.keys()
+    if any(name in kind.by_name for name in foreign for kind in _HELD):
+        return [kind for kind in kinds if kind is not WORKFLOWS]
+    return kinds
 
 
 def _part(page: Page, resource: Resource, *, before: int, taken: int) -> Page:
