@@ -52,7 +52,9 @@ class _Identity(NamedTuple):
 
 
 class Incoming:
-    """A block that is being written: `write` and `digest` all of it, in any two threads.
+    """A block that is being written: `write` and `digest` each piece of it, in their order.
+
+    One thread may write while another one digests.
 
     size: bytes written so far
     """
