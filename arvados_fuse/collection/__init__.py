@@ -8,4 +8,11 @@ format") uses them:
 - *locator*: the name of a block: its md5, its size, and hints (a signature, for one).
 - *file token*: ``position:size:path``; the position counts in the stream's blocks, end to end.
 - *segment*: a run of bytes in one block; a file is a sequence of segments.
+
+And for a collection that is being changed:
+
+- *draft*: the changes, as an overlay over a tree, its *base*.
+- *extent*: a run of bytes of a changed file, in a block, in a chunk of the journal, or a hole.
+- *settled*: what the cluster is known to have.
+- *dirty*: what it does not have yet.
 """
