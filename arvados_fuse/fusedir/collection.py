@@ -63,6 +63,8 @@ class CollectionDirectory(ChangingDirectory):
     _content_ns: time of the last change that was not made here
     _portable_data_hash: of the content that is loaded; "" while none is
     _tree_bytes: memory that the loaded tree takes without parsed files, of all its directories
+    _asked_in_vain: whether the last answer of the cluster was of no use, because it was overtaken
+        by a commit of ours, so that it has to be asked again when that is over
     _signed_until: time up to which the block signatures in the manifest are used, by a clock that
         always runs (`Trust.clock`). Half of their lifetime (Arvados documentation, discovery
         document: `blobSignatureTtl`), so that a file opened just before has the other half to be
@@ -70,6 +72,7 @@ class CollectionDirectory(ChangingDirectory):
     """
 
     __slots__ = (
+        "_asked_in_vain",
         "_content_ns",
         "_content_until",
         "_manifest_size",
@@ -96,6 +99,7 @@ class CollectionDirectory(ChangingDirectory):
         self._tree_bytes = self._manifest_size = 0
         self._content_until = 0.0
         self._signed_until = 0.0
+        self._asked_in_vain = False
 
     @property
     def collection(self) -> CollectionDirectory:
@@ -121,6 +125,8 @@ class CollectionDirectory(ChangingDirectory):
     @property
     def stale(self) -> bool:
         """Whether the cluster has to be asked before the content is used."""
+        if self._asked_in_vain and not (self.session is not None and self.session.is_sending):
+            return True
         return self.around.clock() >= self._content_until or self._signed_for_s <= 0
 
     @property
@@ -139,6 +145,8 @@ class CollectionDirectory(ChangingDirectory):
 
     def file_lifetime(self, now: float) -> float:
         """For how many seconds after `now` the kernel may keep a file's entry and attributes."""
+        if self._asked_in_vain:
+            return self.content_lifetime(now)
         promised_s = self.around.trust.promise(self.content_lifetime(now))
         return max(0.0, min(promised_s, self._signed_for_s))
 
@@ -188,7 +196,9 @@ class CollectionDirectory(ChangingDirectory):
         if session is not None and (session.is_sending or session.commits != fetched.commits):
             # What was asked for before a commit of ours, or during one, says nothing about now.
             self.valid_until = self._content_until = self.around.clock() + 1.0
+            self._asked_in_vain = True
             return
+        self._asked_in_vain = False
         if fetched.tree is not None:
             self._loaded(fetched)
             if session is None:

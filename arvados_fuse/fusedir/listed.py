@@ -34,14 +34,20 @@ class Entry(NamedTuple):
 class ListedDirectory(Directory):
     """A directory of directories. A kind implements `fetch` and `make`.
 
+    The event bus is silent about some changes of what is listed here: who may not see the owner of
+    a link that is deleted is not told. (Arvados documentation, "Websocket event stream".) So the
+    entries are asked for again when the refresh time is over, whether there is a bus or not.
+
+    _asked_at: when that was last done, by a clock that always runs (`Trust.clock`)
     _entries: by the name under which each is shown
     _numbers: the inode number of each by its key
     """
 
-    __slots__ = ("_entries", "_numbers")
+    __slots__ = ("_asked_at", "_entries", "_numbers")
 
     def __init__(self, around: Surroundings, parent: Directory | None, key: str, name: str) -> None:
         super().__init__(around, parent, key, name)
+        self._asked_at = 0.0
         self._entries: dict[str, Entry] = {}
         self._numbers: dict[str, int] = {}
 
@@ -68,8 +74,19 @@ class ListedDirectory(Directory):
             for name, _ in before.items() ^ after.items():
                 self.around.kernel.invalidate_entry(self.inode, name)
         self._numbers = {entry.key: self._number(entry.key) for entry in fetched}
+        self._asked_at = self.around.trust.clock()
         self.valid_until = self.around.clock() + self.around.refresh_time_s
         self.resized()
+
+    @property
+    def stale(self) -> bool:
+        """Whether the cluster has to be asked before the entries are used."""
+        age_s = self.around.trust.clock() - self._asked_at
+        return super().stale or age_s >= self.around.refresh_time_s
+
+    def negative_lifetime(self, now: float) -> float:
+        """Zero: no event tells the names of what is new here."""
+        return 0.0
 
     def _number(self, key: str) -> int:
         child = self.children.get(key)

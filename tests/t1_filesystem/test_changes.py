@@ -5,7 +5,7 @@ import pytest
 from arvados_fuse.errors import ClusterUnreachable, NoSuchEntry
 from arvados_fuse.events import Event, State
 from arvados_fuse.fusedir.magic import MagicDirectory
-from arvados_fuse.fusedir.project import HomeDirectory
+from arvados_fuse.fusedir.project import FilterDirectory, HomeDirectory
 from tests.support.fakes import HOME, MODIFIED_NS, manifest_of
 
 RUN = "zzzzz-4zz18-000000000000001"
@@ -341,3 +341,21 @@ class TestPermissions:
         mount.changes.changed([event])
         assert asked(mount, lambda: names(home)) == [f"contents {HOME}"]
         assert asked(mount, lambda: names(home)) == []
+
+
+class TestFilterGroup:
+    def test_is_asked_again_after_any_change_of_a_collection_or_project(self, home, mount):
+        group = FilterDirectory(mount.around, home, NOBODYS, "found")
+        home.adopt(NOBODYS, group)
+        names(group)
+        assert asked(mount, lambda: names(group)) == []
+        tell(mount, RUN)
+        assert asked(mount, lambda: names(group)) == [f"contents {NOBODYS}"]
+        mount.changes.changed([Event(1, "zzzzz-tpzed-000000000000009", "", 0, None, None)])
+        assert asked(mount, lambda: names(group)) == []
+
+    def test_kernel_remembers_no_name_as_missing(self, home, mount):
+        group = FilterDirectory(mount.around, home, NOBODYS, "found")
+        home.adopt(NOBODYS, group)
+        names(group)
+        assert group.negative_lifetime(mount.trust.now()) == 0

@@ -12,6 +12,7 @@ import arvados.collection
 import pytest
 
 from tests.support.contents import create
+from tests.support.mounts import RunningMount
 
 NEVER = ("--refresh-time", "86400")
 CONNECTED = "The event bus is connected"
@@ -182,3 +183,78 @@ def test_nothing_is_asked_again_while_nothing_changes(cluster, api, root):
         assert (root / "run" / "same").read_bytes() == b"as before"
     asked = cluster.request_counts()
     assert {name for name in asked if not name.startswith("POST")} == set(), asked
+
+
+def test_changes_of_our_own_are_no_news(cluster, project, record, listening):
+    """They come back as events, and cost no request."""
+    root = listening("--project", project["uuid"], "--read-write")
+    (root / "run" / "mine").write_bytes(b"hello")
+    assert sorted(os.listdir(root / "run")) == ["changes", "mine", "same", "sub"]
+    create(cluster.api(), "later", {"f": b"x"}, owner=project["uuid"])
+    wait_for((root / "later").exists)  # so the event of the change before has come, too
+    cluster.request_counts(reset=True)
+    assert (root / "run" / "mine").stat().st_size == 5
+    assert sorted(os.listdir(root / "run")) == ["changes", "mine", "same", "sub"]
+    assert cluster.request_counts() == {}
+
+
+@pytest.fixture
+def anna(cluster, tmp_path_factory):
+    """Another user: her uuid, and the environment of her mounts."""
+    api = cluster.api()
+    user = {"email": f"anna.{os.urandom(4).hex()}@example.com", "is_active": True}
+    uuid = api.users().create(body={"user": user}).execute()["uuid"]
+    body = {"api_client_authorization": {"owner_uuid": uuid}}
+    token = api.api_client_authorizations().create(body=body).execute()
+    env = cluster.environment(tmp_path_factory.mktemp("anna"))
+    return uuid, {**env, "ARVADOS_API_TOKEN": f"v2/{token['uuid']}/{token['api_token']}"}
+
+
+class TestLinks:
+    def test_project_is_shared(self, api, project, record, anna, tmp_path):
+        uuid, env = anna
+        with RunningMount(tmp_path / "anna", "--all", *NEVER, env=env) as running:
+            wait_for(lambda: CONNECTED in running.log)
+            by_id = running / "by_id" / project["uuid"]
+            assert os.listdir(running / "shared") == []
+            assert not by_id.exists()
+            permission = {
+                "link_class": "permission",
+                "name": "can_read",
+                "tail_uuid": uuid,
+                "head_uuid": project["uuid"],
+            }
+            api.links().create(body={"link": permission}).execute()
+            wait_for(lambda: os.listdir(running / "shared") != [])
+            wait_for((by_id / "run" / "same").exists)
+            shared = running / "shared" / os.listdir(running / "shared")[0]
+            assert shared.exists()
+
+    def test_project_is_shared_no_more(self, cluster, api, project, record, anna, tmp_path):
+        """The bus does not tell of it: she may not see who shared. So it takes the refresh time."""
+        uuid, env = anna
+        permission = {
+            "link_class": "permission",
+            "name": "can_read",
+            "tail_uuid": uuid,
+            "head_uuid": project["uuid"],
+        }
+        link = api.links().create(body={"link": permission}).execute()
+        arguments = ("--shared", "--refresh-time", "1")
+        with RunningMount(tmp_path / "anna", *arguments, env=env) as running:
+            wait_for(lambda: CONNECTED in running.log)
+            (name,) = os.listdir(running.directory)
+            assert (running / name).exists()
+            api.links().delete(uuid=link["uuid"]).execute()
+            wait_for(lambda: os.listdir(running.directory) == [])
+            wait_for(lambda: not (running / name).exists())
+
+    def test_tag_comes_and_goes(self, api, record, listening):
+        root = listening("--by-tag")
+        name = f"tag {os.urandom(4).hex()}"
+        assert not (root / name).exists()
+        tag = {"link_class": "tag", "name": name, "head_uuid": record["uuid"]}
+        link = api.links().create(body={"link": tag}).execute()
+        wait_for((root / name / record["uuid"]).exists)
+        api.links().delete(uuid=link["uuid"]).execute()
+        wait_for(lambda: not (root / name).exists())
