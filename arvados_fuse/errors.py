@@ -16,6 +16,7 @@ __all__ = [
     "BadHandle",
     "BlockCorrupt",
     "BlockLost",
+    "Busy",
     "ClusterError",
     "ClusterUnreachable",
     "Exists",
@@ -34,6 +35,7 @@ __all__ = [
     "NotImplementedHere",
     "NotPermitted",
     "NotSupported",
+    "OtherCollection",
     "ReadOnly",
     "RecordError",
     "Stale",
@@ -126,6 +128,20 @@ class NotPermitted(FileSystemError):
     """A change of something that cannot be changed, on a mount that can."""
 
     errno = errno.EPERM
+    expected = True
+
+
+class OtherCollection(FileSystemError):
+    """A directory is moved to another collection: programs copy it then."""
+
+    errno = errno.EXDEV
+    expected = True
+
+
+class Busy(FileSystemError):
+    """Something is being changed by somebody else at the same moment."""
+
+    errno = errno.EBUSY
     expected = True
 
 

@@ -123,6 +123,11 @@ class DraftFile(Entry):
             self.extents.write(start, size, source)
             self._count()
 
+    def write_all(self, extents: ExtentMap) -> None:
+        """Let the whole content be that of these extents."""
+        self.extents = extents.copy()
+        self._count()
+
     def truncate(self, size: int) -> None:
         """Cut off or lengthen by a hole."""
         if size != self.extents.size:

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from arvados_fuse.collection.draft import DraftDirectory, DraftFile, check_name
 from arvados_fuse.collection.rename import rename
-from arvados_fuse.errors import Exists, IsDirectory, NotDirectory, NotPermitted
+from arvados_fuse.errors import (
+    Busy,
+    Exists,
+    IsDirectory,
+    NotDirectory,
+    NotPermitted,
+    OtherCollection,
+)
+from arvados_fuse.fusedir.directory import Directory
 from arvados_fuse.fusedir.drafted import DraftBacked
 from arvados_fuse.fusedir.tree import TopDirectory, TreeBacked
 from arvados_fuse.fusefile import AttributeChange, CollectionFile, kept_with
@@ -20,7 +28,6 @@ from arvados_fuse.journal.records import Mkdir, Rename, Rmdir, Unlink
 if TYPE_CHECKING:
     from arvados_fuse.commit.session import Session
     from arvados_fuse.fresh import FreshBase
-    from arvados_fuse.fusedir.directory import Directory
 
 __all__ = ["ChangingDirectory", "CollectionSubdirectory", "WritableTop"]
 
@@ -252,10 +259,41 @@ class ChangingDirectory(DraftBacked):
         new_key: str,
         replaced: FreshBase | None,
     ) -> None:
-        """Move an entry to another collection, by reference."""
-        # What is only in this collection's journal would be gone with it.
-        self.collection.commit()
-        raise NotPermitted(f"{key!r} cannot be moved to another collection yet.")
+        """Move a file to another collection, by reference: no data moves.
+
+        First the other collection gets it, and commits it, then it is removed here: at no moment is
+        it in neither.
+        """
+        if not isinstance(thing, CollectionFile):
+            raise OtherCollection(f"The directory {key!r} can be copied to another collection.")
+        if isinstance(replaced, Directory):
+            raise IsDirectory(f"{new_key!r} is a directory.")
+        self._draft_of(thing)
+        self.collection.commit()  # what is only in the journal of this collection has to get out
+        draft = self._draft_of(thing)
+        if thing.is_unlinked or thing.key != key or draft.extents.pending_chunks():
+            raise Busy(f"{key!r} is being changed.")
+        if replaced is not None:
+            target.unlink(new_key)
+        copy = target.own_draft().create(new_key)
+        copy.write_all(draft.extents)
+        target.collection.begin().created(copy)
+        self._hand_over(key, thing, target, copy)
+        target._touched()
+        target.collection.commit()
+        self.unlink(self.around.names.present(key))
+
+    def _hand_over(
+        self, key: str, thing: CollectionFile, target: ChangingDirectory, copy: DraftFile
+    ) -> None:
+        """Let the object of a file become that of its copy in another collection."""
+        del self._drafted[key]
+        self.around.inodes.reparent(thing, target)
+        thing.moved(target, copy.name, target._present(copy.name))
+        thing.draft = copy
+        target._drafted[copy.name] = thing
+        if thing.kept is not None:
+            target._kept[copy.name] = thing.kept
 
     def _begin_change(self, name: str, *, may_exist: bool = False) -> Session:
         """Begin to make an entry called `name`, and return the session. May give the lock up."""

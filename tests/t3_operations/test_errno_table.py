@@ -30,6 +30,8 @@ TABLE = {
     "ReadOnly": errno.EROFS,
     "NotPermitted": errno.EPERM,
     "NotSupported": errno.ENOTSUP,
+    "OtherCollection": errno.EXDEV,
+    "Busy": errno.EBUSY,
     "NotImplementedHere": errno.ENOSYS,
     "Stale": errno.ESTALE,
     "AccessRefused": errno.EACCES,
@@ -59,6 +61,8 @@ EVERYDAY = {
     "ReadOnly",
     "NotPermitted",
     "NotSupported",
+    "OtherCollection",
+    "Busy",
     "NotImplementedHere",
 }
 """The errors that are part of everyday use, and not worth a line in the log."""
