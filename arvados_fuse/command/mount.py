@@ -16,6 +16,7 @@ import llfuse
 from arvados_fuse.api import ArvadosCluster
 from arvados_fuse.command import clusters, mountpoint
 from arvados_fuse.command.arguments import Settings
+from arvados_fuse.command.crunchstat import report
 from arvados_fuse.command.ending import obey_signals, signals_blocked
 from arvados_fuse.command.layout import plant_root
 from arvados_fuse.command.listening import start_listening
@@ -82,6 +83,8 @@ def serve(settings: Settings, ready: Callable[[], None]) -> int:
 
     ended = obey_signals(settings.mount_dir, system.stop_waiting, finish, system.renewal.renew)
     kernel.start()
+    if settings.crunchstat_interval_s:
+        report(system.operations, system.metrics, settings.crunchstat_interval_s)
     if writer is not None:
         writer.start()
     log.info("Mounted %s on %s.", access.host, settings.mount_dir)
@@ -100,6 +103,7 @@ class _FileSystem(NamedTuple):
     """
 
     operations: Operations
+    metrics: Metrics
     writer: Writer | None
     renewal: Renewal
     stop_waiting: Callable[[], None]
@@ -162,7 +166,7 @@ def _file_system(settings: Settings, access: clusters.Access, kernel: Kernel) ->
         writable=settings.writable,
         encoding=settings.encoding,
     )
-    return _FileSystem(operations, writer, renewal, stop_waiting)
+    return _FileSystem(operations, metrics, writer, renewal, stop_waiting)
 
 
 def _keep_clients(
