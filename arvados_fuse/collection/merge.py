@@ -269,8 +269,8 @@ class _Merge:
 
     def settle_contests(self) -> None:
         """Settle who has the name, for all names that theirs has and we knew nothing of."""
-        for directory, name in self._contests:  # which grows
-            self._settle_contest(directory, name)
+        while self._contests:
+            self._settle_contest(*self._contests.pop())
 
     def _settle_contest(self, directory: DraftDirectory, name: str) -> None:
         ours = directory.overlay.get(name)
@@ -333,12 +333,39 @@ class _Merge:
                 continue
             assert directory.settled_at is not None, "theirs has it"
             parent, name = directory.settled_at
-            ours = parent.overlay.get(name)
-            if ours is not None:
-                self._give_way(parent, name, ours)
-            parent.overlay[name] = directory
-            directory.parent, directory.name = parent, name
-            self._report(parent, name, directory, Fate.BACK)
+            self._bring_back(parent, name, directory)
+
+    def _bring_back(self, parent: DraftDirectory, name: str, directory: DraftDirectory) -> None:
+        ours = parent.overlay.get(name)
+        if isinstance(ours, DraftDirectory) and ours.settled_at is None:
+            self._join(parent, ours, directory)
+            return
+        if ours is not None:
+            self._give_way(parent, name, ours)
+        parent.overlay[name] = directory
+        directory.parent, directory.name = parent, name
+        self._report(parent, name, directory, Fate.BACK)
+
+    def _join(self, parent: DraftDirectory, ours: DraftDirectory, removed: DraftDirectory) -> None:
+        """Let a directory that was made where one was removed have what would come back there."""
+        assert removed.base is not None, "theirs has it"
+        self.merged.bases.append(NewBase(ours, None, removed.base))
+        ours.base, ours.settled, removed.settled = removed.base, removed.settled, {}
+        parent.settled[ours.name] = ours
+        ours.settled_at, removed.settled_at = (parent, ours.name), None
+        for name, entry in ours.settled.items():
+            if entry is not None:
+                entry.settled_at = (ours, name)
+        made = [name for name in ours.overlay if name not in removed.overlay]
+        self._contests += [(ours, name) for name in made if ours.in_base(name) is not None]
+        for name, entry in removed.overlay.items():
+            if isinstance(entry, DraftDirectory):
+                self._bring_back(ours, name, entry)
+            else:
+                assert entry is None, "all files in it were removed"
+                ours.overlay.setdefault(name, None)
+        removed.overlay = {}
+        self.settle_contests()
 
     def _report(
         self,

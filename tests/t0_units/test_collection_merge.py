@@ -181,6 +181,20 @@ class TestDirectories:
         assert merging.d is removed
         assert delta(snapshot(merging.draft)).replace_files == {"/d/x": "", "/d/y": ""}
 
+    def test_removed_and_made_again_is_joined_with_what_they_added(self, merging):
+        for name in ("x", "y"):
+            merging.d.unlink(name)
+        merging.root.rmdir("d")
+        made = merging.root.mkdir("d")
+        merging.write(made, "x")
+        assert merging.rebase(BASE + f"./d {FOO} 0:3:z\n") == base(d_x=b"bar", d_y=..., d_z=b"foo")
+        assert merging.d is made
+        assert not merging.merged.conflicts
+        assert delta(snapshot(merging.draft)).replace_files == {
+            "/d/x": "manifest_text/d/x",
+            "/d/y": "",
+        }
+
     def test_removed_by_them_goes_if_we_have_not_changed_it(self, merging):
         directory = merging.d
         assert merging.rebase(f". {FOO} 0:3:f 0:3:g\n") == base(d=..., d_x=..., d_y=...)

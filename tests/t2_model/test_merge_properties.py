@@ -179,21 +179,19 @@ FULL = complete({(*d, f): f.encode() for d, f in product([(), ("d",), ("d", "e")
 @given(plain_edits, plain_edits)
 def test_merge_is_exactly_the_table(ours, remote):
     pair = MergingPair(FULL)
-    removed, touched = set(), set()
+    touched, made = set(), set()
     for step in ours:
-        if step[0] == "mkdir" and step[1] in removed:
-            continue  # a directory that was removed and made again
         before = dict(pair.model.content)
         pair.run([step])
         if (step[0] == "write" and step[1] in before) or step[1] not in before:
             touched.add(step[1])
-        removed |= FULL.keys() - pair.model.content.keys()
+        made |= pair.model.content.keys() - before.keys()
     mine, theirs = dict(pair.model.content), changed_by(FULL, remote)
     pair.rebase(theirs)
-    assert pair.model.content == three_way(FULL, mine, theirs, touched)
+    assert pair.model.content == three_way(FULL, mine, theirs, touched, made & mine.keys())
 
 
-def three_way(base, ours, theirs, touched):
+def three_way(base, ours, theirs, touched, made):
     """The merge by its table, for contents in which no name is a file here and a directory there.
 
     A file that is not there is None here. What we wrote counts as changed whatever it is: while it
@@ -216,7 +214,6 @@ def three_way(base, ours, theirs, touched):
     for path in ours.keys() | theirs.keys():
         if path[-1] in "fg":
             continue
-        everywhere = path in base and path in ours and path in theirs
-        if path not in base or everywhere:
+        if path not in base or (path in ours and path in theirs) or path in made:
             result[path] = None
     return complete(result)
