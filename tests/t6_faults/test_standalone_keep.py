@@ -265,6 +265,22 @@ class TestClientsThatGo:
         assert keep.get(locator)[2] == content
 
 
+@pytest.mark.parametrize("size", [7_000_000, 20_000_000])
+def test_disk_that_takes_no_more_is_reported_and_leaves_nothing(tmp_path, size):
+    """The limit of the size of a file is one of the ways in which writing can fail."""
+    limit = ("prlimit", "--fsize=6000000")
+    with RunningCluster(tmp_path / "cluster", under=limit) as cluster:
+        keep = KeepClient(cluster)
+        content = pseudo_random(size)
+        block_hash = hashlib.md5(content).hexdigest()
+        status, _, body = keep.request("PUT", f"/{block_hash}", content)
+        assert (status, body) == (500, b"Disk error: File too large\n")
+        assert not incoming(cluster)
+        assert not cluster.block_path(block_hash).exists()
+        assert keep.get(keep.put(b"fits"))[2] == b"fits"
+        assert "Traceback" not in cluster.log
+
+
 def test_log_has_no_secrets_and_no_tracebacks(cluster, keep):
     """Runs last: after all of the above."""
     locator = keep.put(b"logged")
