@@ -135,8 +135,11 @@ class Journal:
 
         portable_data_hash: of the version that the changes are on top of; "" when there is none
 
-        Raises NoSpace or JournalError, and ValueError when it has a journal already.
+        Raises NoSpace or JournalError, and ValueError when it has a journal already or its name
+        cannot be the name of a directory.
         """
+        if not uuid or "/" in uuid or uuid.startswith("."):
+            raise ValueError(f"{uuid!r} cannot be the name of a directory")
         with self._lock:
             if uuid in self._collections:
                 raise ValueError(f"{uuid} has a journal already")

@@ -221,6 +221,12 @@ def test_a_collection_that_could_not_begin_can_begin_later(
     mount.collection(UUID, "v0")
 
 
+@pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b"])
+def test_a_name_that_is_no_name_of_a_directory_is_a_mistake(mount: Journal, name: str) -> None:
+    with pytest.raises(ValueError, match="directory"):
+        mount.collection(name, "v0")
+
+
 def test_room_is_that_of_all_collections(mount: Journal) -> None:
     journal = mount.collection(UUID, "v0")
     write(journal, bytes(990))
