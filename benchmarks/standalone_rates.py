@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import socket
+import sqlite3
 import ssl
 import subprocess
 import tempfile
@@ -25,7 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from arvados_fuse.standalone import directory, identity
@@ -38,7 +39,8 @@ from arvados_fuse.standalone.launch import ClusterAccess, ensure_running
 from arvados_fuse.standalone.limits import Limits
 from arvados_fuse.standalone.records.access import Caller
 from arvados_fuse.standalone.records.database import Database
-from arvados_fuse.standalone.records.tables import COLLECTIONS, GROUPS
+from arvados_fuse.standalone.records.model import Resource
+from arvados_fuse.standalone.records.tables import COLLECTIONS, GROUPS, LINKS, TOKENS, USERS
 from arvados_fuse.standalone.signatures import BlobSigner
 from benchmarks.listeners import listening
 
@@ -46,15 +48,16 @@ BLOCK_SIZE = 64 << 20
 CONNECTIONS = 8
 PROJECT_SIZES = (1_000, 10_000, 100_000)
 PAGE = 1000
+REACHES = (10, 1_000, 10_000)
 LISTENERS = (0, 10, 1000)
 START_TIME_LIMIT_S = 60.0
 
 
 class Connection:
-    """One lasting connection to the API, as the administrator."""
+    """One lasting connection to the API, as the administrator or with another token."""
 
-    def __init__(self, access: ClusterAccess) -> None:
-        self._token = access.token
+    def __init__(self, access: ClusterAccess, token: str = "") -> None:
+        self._token = token or access.token
         insecure = ssl.create_default_context()
         insecure.check_hostname = False
         insecure.verify_mode = ssl.CERT_NONE
@@ -81,8 +84,19 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def fill(place: Path) -> dict[int, str]:
-    """Make a cluster with a project for each of PROJECT_SIZES; return the projects' uuids."""
+class Reader(NamedTuple):
+    """A user who can read other users' projects, and one collection in the last of them."""
+
+    token: str
+    project_uuid: str
+    collection_uuid: str
+
+
+def fill(place: Path) -> tuple[dict[int, str], dict[int, Reader]]:
+    """Make a cluster with a project for each of PROJECT_SIZES, and a user for each of REACHES.
+
+    Returns the uuids of the projects, and the users.
+    """
     directory.prepare(place)
     database = Database(place / "cluster.sqlite")
     known = identity.establish(database)
@@ -103,8 +117,28 @@ def fill(place: Path) -> dict[int, str]:
             for number in range(size):
                 one = call(name=f"collection {number}", owner_uuid=project["uuid"])
                 records.insert(db, one, COLLECTIONS, new_collection(one))
+        readers = {count: add_reader(db, call, count) for count in REACHES}
     database.close()
-    return projects
+    return projects, readers
+
+
+def add_reader(db: sqlite3.Connection, call: Callable[..., Call], count: int) -> Reader:
+    """Make a user to whom so many projects of the administrator are shared, one by one."""
+
+    def insert(resource: Resource, **values: Any) -> dict[str, Any]:
+        record = records.new_record(call(), resource, values)
+        return records.insert(db, call(), resource, record, is_permitted=True)
+
+    user = insert(USERS, username=f"reader{count}", is_active=True)
+    token = insert(TOKENS, owner_uuid=user["uuid"], api_token=f"secret{count}")
+    for number in range(count):
+        project = insert(GROUPS, name=f"shared {count} {number}", group_class="project")
+        permission = {"link_class": "permission", "name": "can_read"}
+        insert(LINKS, **permission, tail_uuid=user["uuid"], head_uuid=project["uuid"])
+    one = call(name="inside", owner_uuid=project["uuid"])
+    collection = records.insert(db, one, COLLECTIONS, new_collection(one))
+    secret = f"v2/{token['uuid']}/{token['api_token']}"
+    return Reader(secret, project["uuid"], collection["uuid"])
 
 
 @contextmanager
@@ -168,6 +202,26 @@ def measure_listeners(access: ClusterAccess, count: int) -> None:
                     f"update with {listeners:4} listeners, {rate}:"
                     f" median {median_s * 1e3:.2f} ms, nine of ten below {high_s * 1e3:.2f} ms"
                 )
+
+
+def measure_reach(access: ClusterAccess, readers: dict[int, Reader]) -> None:
+    """Print how the number of projects that a user can reach tells on what he asks for."""
+    for count, reader in readers.items():
+        connection = Connection(access, reader.token)
+        listed = urlencode({"filters": json.dumps([["owner_uuid", "=", reader.project_uuid]])})
+        projects = urlencode({"filters": json.dumps([["group_class", "=", "project"]])})
+        for name, path in (
+            ("get a collection", f"collections/{reader.collection_uuid}"),
+            ("list one project", f"collections?{listed}"),
+            ("groups/shared", f"groups/shared?{projects}"),
+        ):
+            milliseconds = median_s(partial(connection.request, "GET", path), 200) * 1e3
+            print(f"{name} of {count} reachable projects: {milliseconds:.2f} ms")
+
+
+def median_s(work: Callable[[], object], count: int) -> float:
+    """Return how long `work` usually takes."""
+    return sorted(timed(work) for _ in range(count))[count // 2]
 
 
 def measure_lists(access: ClusterAccess, projects: dict[int, str]) -> None:
@@ -304,10 +358,11 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=given.directory) as temporary:
         place = Path(temporary) / "cluster"
-        projects = fill(place)
+        projects, readers = fill(place)
         with running(place) as access:
             measure_requests(access, given.requests)
             measure_lists(access, projects)
+            measure_reach(access, readers)
             measure_listeners(access, given.requests)
         measure_blocks(place, given.blocks)
 

@@ -250,6 +250,7 @@ class Rights:
     def __init__(self, database: Database, caller: Caller) -> None:
         self._database = database
         self._caller = caller
+        self._levels: dict[str, int] = {}
 
     @cached_property
     def _frozen(self) -> frozenset[str]:
@@ -264,8 +265,11 @@ class Rights:
         """Return the level that the caller has on a group or user; 0 for none."""
         if self._caller.is_admin or record["uuid"] == self._caller.user_uuid:
             return MANAGE
-        with self._database.read() as db:
-            return reach.level_on(db, self._caller.user_uuid, record["uuid"])
+        uuid = record["uuid"]
+        if uuid not in self._levels:
+            with self._database.read() as db:
+                self._levels[uuid] = reach.level_on(db, self._caller.user_uuid, uuid)
+        return self._levels[uuid]
 
     def can(self, level: int, record: Mapping[str, Any]) -> bool:
         """Whether the caller may do now to a group or user what takes `level`, write or manage."""
@@ -288,7 +292,9 @@ def _readable(resource: Resource, table: str, caller: Caller) -> Condition:
         ways.append(reach.has_level_as_owner(f"{table}.object_owner_uuid", user_uuid, READ))
     if resource is GROUPS and caller.is_active:
         ways.append(Condition(f"{table}.group_class = 'role'"))
-    ways.append(reach.has_level_as_owner(f"{table}.owner_uuid", user_uuid, READ))
+    # Groups and users are in the graph, so they are reached if what owns them gives them.
+    if resource not in (GROUPS, USERS):
+        ways.append(reach.has_level_as_owner(f"{table}.owner_uuid", user_uuid, READ))
     # A permission on a collection is one on all its versions.
     own_name = "current_version_uuid" if resource is COLLECTIONS else "uuid"
     ways.append(reach.has_level(f"{table}.{own_name}", user_uuid, READ))
