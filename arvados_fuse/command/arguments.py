@@ -145,7 +145,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Make the parser of the command line, which also knows all options for the documents."""
     parser = argparse.ArgumentParser(
         prog="arv-mount",
-        description="Show an Arvados cluster as a file system, read-only.",
+        description="Show an Arvados cluster as a file system.",
         epilog="The cluster and token are taken from ARVADOS_API_HOST and ARVADOS_API_TOKEN, in"
         " the environment or in ~/.config/arvados/settings.conf. Unmount with: fusermount -u"
         " MOUNT_DIR",
