@@ -206,6 +206,18 @@ class TestSnapshot:
             "/d3/e": "current/d2/e",
         }
 
+    def test_new_file_that_was_unlinked_meanwhile_is_removed_by_the_next(self, draft, root):
+        file = root.create("new")
+        taken = snapshot(draft)
+        root.unlink("new")
+        settle(draft, taken)
+        assert file.settled_at == (root, "new")
+        taken = snapshot(draft)
+        assert taken.replace_files == {"/new": ""}
+        settle(draft, taken)
+        assert file.settled_at is None
+        assert not draft.is_dirty
+
     def test_dropped_snapshot_leaves_everything_dirty(self, draft, root):
         root.create("new")
         snapshot(draft)
