@@ -12,6 +12,7 @@ from arvados_fuse.fusedir.magic import FixedDirectory, HashDirectory, MagicDirec
 from arvados_fuse.fusedir.project import HomeDirectory, project_directory
 from arvados_fuse.fusedir.shared import SharedDirectory
 from arvados_fuse.fusedir.tags import TagsDirectory
+from arvados_fuse.fusedir.tmp import TmpDirectory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,7 +90,9 @@ def _directory(place: Place, around: Surroundings, parent: Directory | None) -> 
         return CollectionDirectory(around, parent, place.target, place.path)
     if place.kind is Kind.PROJECT:
         return project_directory(around, parent, around.cluster.project(place.target), place.path)
-    raise CommandError("A temporary collection needs a mount that is made with --read-write.")
+    if around.writing is None:
+        raise CommandError("A temporary collection needs a mount that is made with --read-write.")
+    return TmpDirectory(around, parent, place.path)
 
 
 _KINDS: dict[Kind, Callable[[Surroundings, Directory | None, str], Directory]] = {

@@ -12,6 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from arvados_fuse.collection.tree import Tree
 from arvados_fuse.commit.session import Owner, Session
 from arvados_fuse.errors import FileSystemError
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from arvados_fuse.api import Item
-    from arvados_fuse.collection.tree import Tree
     from arvados_fuse.commit.steps import Steps
     from arvados_fuse.commit.uploads import Uploader
     from arvados_fuse.fresh import Unlocked
@@ -86,6 +86,7 @@ class Committer:
         self._locked = locked
         self._unlocked = unlocked
         self._plans: dict[Session, _Plan] = {}
+        self._scratch: list[Session] = []
         self._changed = threading.Condition()
         self._ending = False
         self._ending_uuids: set[str] = set()  # whose journals are being removed
@@ -104,13 +105,33 @@ class Committer:
     def begin(
         self, uuid: str, tree: Tree, portable_data_hash: str, owner: Owner, *, manifest_size: int
     ) -> Session:
-        """Begin to change a collection. May give the lock up. Raises NoSpace or JournalError."""
-        with self._unlocked, self._changed:
-            self._changed.wait_for(lambda: uuid not in self._ending_uuids)
+        """Begin to change a collection; see `wait_for_end`. Raises NoSpace or JournalError."""
         session = self.make_session(
             uuid, tree, portable_data_hash, owner, manifest_size=manifest_size
         )
         self._plans[session] = _Plan()
+        return session
+
+    def wait_for_end(self, uuid: str) -> None:
+        """Wait until the journal of an earlier session of the collection is gone.
+
+        Gives the lock up only if it has to wait. When it returns, a session can be begun.
+        """
+        while uuid in self._ending_uuids:
+            with self._unlocked, self._changed:
+                self._changed.wait_for(lambda: uuid not in self._ending_uuids)
+
+    def compose(self, session: Session) -> str:
+        """Bring what a session has to Keep, and return its manifest. Without the lock.
+
+        For collections that are never saved. Raises what uploading raises.
+        """
+        return self._steps.compose(session)
+
+    def begin_scratch(self, name: str, owner: Owner) -> Session:
+        """Begin a collection that is never saved. Raises NoSpace or JournalError."""
+        session = self.make_session(name, Tree.from_manifest(""), "", owner, manifest_size=0)
+        self._scratch.append(session)
         return session
 
     def make_session(
@@ -195,6 +216,8 @@ class Committer:
         for thread in self._threads:
             thread.join()
         self._uploader.close()
+        for session in self._scratch:
+            session.journal.drop()
         return [session for session, (plan, _) in asked.items() if plan.outcome is not None]
 
     def _ask(self, plan: _Plan) -> int:

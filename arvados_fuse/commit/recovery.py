@@ -15,7 +15,7 @@ from arvados_fuse.collection.draft import DraftFile
 from arvados_fuse.collection.extents import Pending
 from arvados_fuse.collection.rename import rename
 from arvados_fuse.collection.tree import Tree
-from arvados_fuse.commit.session import Session
+from arvados_fuse.commit.session import SCRATCH_PREFIX, Session
 from arvados_fuse.errors import FileSystemError, NoSuchEntry
 from arvados_fuse.journal.records import (
     Attach,
@@ -85,7 +85,7 @@ class Recovery:
         return is_complete
 
     def _recover(self, orphan: Orphan, uuid: str) -> None:
-        recovered = orphan.read(uuid)
+        recovered = orphan.read(uuid) if not uuid.startswith(SCRATCH_PREFIX) else None
         if recovered is not None:
             session = self._begin(uuid, self._base(recovered, uuid))
             try:

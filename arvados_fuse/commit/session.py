@@ -36,7 +36,10 @@ if TYPE_CHECKING:
     from arvados_fuse.journal.collection import CollectionJournal
     from arvados_fuse.journal.journal import Journal
 
-__all__ = ["Owner", "Session", "live_parts"]
+__all__ = ["SCRATCH_PREFIX", "Owner", "Session", "live_parts"]
+
+SCRATCH_PREFIX = "tmp-"
+"""Begins the names of collections that are never saved, in the journal."""
 
 LARGE = 1 << 20
 """Bytes from which on a file gets chunks of its own, so that its bytes stay together."""

@@ -13,17 +13,17 @@ from arvados_fuse.collection.signing import signed_as_in
 from arvados_fuse.collection.tree import Tree
 from arvados_fuse.errors import Forbidden, NoSuchEntry, NotPermitted, ReadOnly
 from arvados_fuse.fresh import FOREVER
-from arvados_fuse.fusedir.changing import ChangingDirectory
 from arvados_fuse.fusedir.directory import Directory, Surroundings
-from arvados_fuse.fusedir.record import COLLECTION_RECORD, RecordFile
+from arvados_fuse.fusedir.record import COLLECTION_RECORD, COMMIT, RecordFile
 from arvados_fuse.fusedir.versions import VERSIONS, VersionsDirectory
+from arvados_fuse.fusedir.writable import WritableCollection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from arvados_fuse.api import Item, Record
-    from arvados_fuse.collection.draft import DraftDirectory
     from arvados_fuse.collection.tree import Segment
+    from arvados_fuse.commit.committer import Committer
     from arvados_fuse.commit.session import Session
     from arvados_fuse.events import Event
     from arvados_fuse.fresh import FreshBase
@@ -49,7 +49,7 @@ class _Fetched(NamedTuple):
     commits: int = 0
 
 
-class CollectionDirectory(ChangingDirectory):
+class CollectionDirectory(WritableCollection):
     """A collection, known by its uuid or its portable data hash.
 
     Two things become too old separately: the record, which gives the directory its name and
@@ -57,7 +57,6 @@ class CollectionDirectory(ChangingDirectory):
     in its project never fetches its manifest.
 
     ident: uuid or portable data hash
-    session: changes that are under way, or that are committed and not yet in the tree
     _tree: the content that is loaded; None while none is
     _may_change: whether the user may change it; None while that is not known
     _content_ns: time of the last change that was not made here
@@ -83,7 +82,6 @@ class CollectionDirectory(ChangingDirectory):
         "_tree",
         "_tree_bytes",
         "ident",
-        "session",
     )
 
     def __init__(
@@ -91,7 +89,6 @@ class CollectionDirectory(ChangingDirectory):
     ) -> None:
         super().__init__(around, parent, ident, name)
         self.ident = ident
-        self.session: Session | None = None
         self._tree: Tree | None = None
         self._may_change: bool | None = None
         self._modified_ns = self._content_ns = around.started_ns
@@ -264,7 +261,9 @@ class CollectionDirectory(ChangingDirectory):
 
         Raises NoSuchEntry, ManifestError; for records and versions, the errors of `api.Cluster`.
         """
-        if name == COLLECTION_RECORD:
+        if name == COLLECTION_RECORD or (name == COMMIT and self.writable):
+            # Who asks for the record gets one that has all that was written.
+            self.commit()
             file = RecordFile(self, name, self.record)
             self.around.inodes.add(file)
             return file
@@ -335,44 +334,21 @@ class CollectionDirectory(ChangingDirectory):
     def _asked(self, may_change: bool) -> None:
         self._may_change = may_change
 
-    def begin(self) -> Session:
-        """Return the session, begun now if there is none. May give the lock up."""
-        self.check_writable()
-        self.refresh()
-        if self.session is None:
-            writing = self.around.writing
-            assert writing is not None, "it is writable"
-            assert self._tree is not None, "it is loaded"
-            self.session = writing.committer.begin(
-                self.ident,
-                self._tree,
-                self._portable_data_hash,
-                self,
-                manifest_size=self._manifest_size,
-            )
-            self.draft = self.session.draft.root
-            self.uses += 1
-        return self.session
+    @property
+    def journal_name(self) -> str:
+        """What the journal calls the collection."""
+        return self.ident
 
-    def own_draft(self) -> DraftDirectory:
-        """Return the draft of the top directory. There is a session."""
-        assert self.draft is not None, "there is a session"
-        return self.draft
-
-    def noted(self) -> None:
-        """Something was changed: commit it some time soon."""
-        if self.session is not None and self.around.writing is not None:
-            self.around.writing.committer.changed(self.session)
-
-    def closed(self) -> None:
-        """Do what the close of a changed file asks for. May give the lock up."""
-        if self.session is not None and self.around.writing is not None:
-            self.around.writing.committer.closed(self.session)
-
-    def commit(self) -> None:
-        """Commit what was changed. May give the lock up."""
-        if self.session is not None and self.around.writing is not None:
-            self.around.writing.committer.commit(self.session)
+    def make_session(self, committer: Committer) -> Session:
+        """Begin to change the collection, which is loaded. Raises NoSpace or JournalError."""
+        assert self._tree is not None, "it is loaded"
+        return committer.begin(
+            self.ident,
+            self._tree,
+            self._portable_data_hash,
+            self,
+            manifest_size=self._manifest_size,
+        )
 
     # What the session says. With the lock held.
 
@@ -387,12 +363,6 @@ class CollectionDirectory(ChangingDirectory):
         """The draft is on top of `tree` now, the content of `item`."""
         self._loaded(_Fetched(item, tree, tree.footprint(), manifest_size))
         self.move_to(tree.root)
-
-    def ended(self) -> None:
-        """The session is over: everything is in the tree."""
-        self.session = None
-        self.forget_draft()
-        self.around.inodes.release(self)
 
 
 class VersionDirectory(CollectionDirectory):

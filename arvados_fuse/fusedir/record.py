@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from arvados_fuse.api import Record
     from arvados_fuse.fusedir.directory import Directory
 
-__all__ = ["COLLECTION_RECORD", "PROJECT_RECORD", "RecordFile"]
+__all__ = ["COLLECTION_RECORD", "COMMIT", "PROJECT_RECORD", "RecordFile"]
 
 COLLECTION_RECORD = ".arvados#collection"
 PROJECT_RECORD = ".arvados#project"
-"""The names of the files. They are found by name and not listed."""
+COMMIT = ".arvados#commit"
+"""The names of the files. They are found by name and not listed. The last is the record too, and
+there only where something can be changed."""
 
 _ticket = itertools.count()
 

@@ -1,0 +1,85 @@
+"""The directory at the top of a collection that can be changed: its session."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from arvados_fuse.errors import ReadOnly
+from arvados_fuse.fusedir.changing import ChangingDirectory
+
+if TYPE_CHECKING:
+    from arvados_fuse.collection.draft import DraftDirectory
+    from arvados_fuse.commit.committer import Committer
+    from arvados_fuse.commit.session import Session
+    from arvados_fuse.fusedir.directory import Directory, Surroundings
+
+__all__ = ["WritableCollection"]
+
+
+class WritableCollection(ChangingDirectory):
+    """The top of a collection.
+
+    A kind implements `check_writable`, `journal_name` and `make_session`.
+
+    session: changes that are under way, or that are committed and not yet in the tree
+    """
+
+    __slots__ = ("session",)
+
+    def __init__(self, around: Surroundings, parent: Directory | None, key: str, name: str) -> None:
+        super().__init__(around, parent, key, name)
+        self.session: Session | None = None
+
+    @property
+    def journal_name(self) -> str:
+        """What the journal calls the collection."""
+        raise NotImplementedError
+
+    def make_session(self, committer: Committer) -> Session:
+        """Begin to change the collection, which is loaded. Raises NoSpace or JournalError."""
+        raise NotImplementedError
+
+    @property
+    def committer(self) -> Committer:
+        """What commits changes. Raises ReadOnly if the mount has none."""
+        if self.around.writing is None:
+            raise ReadOnly("The mount is read-only.")
+        return self.around.writing.committer
+
+    def begin(self) -> Session:
+        """Return the session, begun now if there is none. May give the lock up."""
+        self.check_writable()
+        self.refresh()
+        with self.in_use():
+            self.committer.wait_for_end(self.journal_name)
+        if self.session is None:
+            self.session = self.make_session(self.committer)
+            self.draft = self.session.draft.root
+            self.uses += 1
+        return self.session
+
+    def own_draft(self) -> DraftDirectory:
+        """Return the draft of the top directory. There is a session."""
+        assert self.draft is not None, "there is a session"
+        return self.draft
+
+    def noted(self) -> None:
+        """Something was changed: commit it some time soon."""
+        if self.session is not None:
+            self.committer.changed(self.session)
+
+    def closed(self) -> None:
+        """Do what the close of a changed file asks for. May give the lock up."""
+        if self.session is not None:
+            self.committer.closed(self.session)
+
+    def commit(self) -> None:
+        """Commit what was changed. May give the lock up."""
+        if self.session is not None:
+            self.committer.commit(self.session)
+
+    def ended(self) -> None:
+        """The session is over: everything is in the tree."""
+        self.session = None
+        self.forget_draft()
+        self.around.inodes.release(self)
