@@ -156,7 +156,8 @@ class CollectionJournal:
         """There will be no record of an append to this chunk."""
         with self._lock:
             chunk.recorded()
-            self._remove_chunks(self._generations[0].number - 1)
+            if not self._is_dropped:
+                self._remove_chunks(self._generations[0].number - 1)
 
     def finished(self, big: Hashable) -> None:
         """A large file is no longer being written: the room left in its chunk is for others."""

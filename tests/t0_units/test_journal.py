@@ -155,9 +155,10 @@ def test_it_is_empty_when_all_is_committed(journal: CollectionJournal) -> None:
 
 
 def test_nothing_can_be_done_after_a_drop(journal: CollectionJournal, tmp_path: Path) -> None:
-    write(journal, b"bytes")
+    chunk, _ = journal.append(b"bytes")
     journal.drop()
     journal.drop()
+    journal.abandon(chunk)
     assert orphan(tmp_path).collections() == []
     for use in (journal.rotate, lambda: journal.append(b"x"), lambda: journal.record(Mkdir("d"))):
         with pytest.raises(JournalError, match="closed"):

@@ -6,6 +6,7 @@ import mmap
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -17,9 +18,12 @@ from arvados_fuse.errors import (
     NoSpace,
     TimedOut,
 )
+from arvados_fuse.journal.chunks import create_chunk
+from arvados_fuse.journal.room import Room
 from arvados_fuse.keep.client import KeepClient
 from arvados_fuse.keep.services import ServiceList
 from arvados_fuse.metrics import Metrics
+from tests.support.cluster import RunningCluster
 from tests.support.fake_keep import (
     SIGNATURE,
     Bend,
@@ -443,6 +447,33 @@ def test_close_ends_the_wait_between_rounds(keeps: list[FakeKeep]) -> None:
         client.close()
         with pytest.raises(ClusterUnreachable, match="ending"):
             storing.result(20)
+
+
+# -- a real cluster
+
+
+@WRITE_ERROR
+def test_a_cluster_takes_a_chunk_and_gives_it_back(tmp_path: Path) -> None:
+    """As the journal hands it out; in a storage class that it has, and not in another."""
+    chunk = create_chunk(tmp_path, 1, Room(0))
+    chunk.append(BLOCK)
+    with RunningCluster(tmp_path / "cluster") as cluster:
+        client = KeepClient(
+            ServiceList(list, keep_services=cluster.keep_url()),
+            lambda: cluster.env["ARVADOS_API_TOKEN"],
+            insecure=True,
+            retries=0,
+            metrics=Metrics(),
+        )
+        with chunk.view() as view:
+            locator = client.put(view, classes=("default",), replicas=1)
+        assert locator.startswith(f"{HASH}+{len(BLOCK)}+A")
+        memory = bytearray(len(BLOCK))
+        client.get(locator, memoryview(memory), lambda _: None, lambda: None)
+        assert memory == BLOCK
+        with pytest.raises(NoSpace, match="storage class"), chunk.view() as view:
+            client.put(view, classes=("archive",), replicas=1)
+        client.close()
 
 
 # -- secrets
