@@ -102,6 +102,8 @@ class World:
         trashed = create(bert.api, "trashed", {"x": b"t"}, owner=top)
         bert.api.collections().delete(uuid=trashed["uuid"]).execute()
         bert.api.groups().delete(uuid=bert.group("trashed too", top)).execute()
+        workflow = {"name": "not shown", "owner_uuid": top, "definition": ""}
+        bert.api.workflows().create(body={"workflow": workflow}).execute()
         inner = bert.group("inner", top)
         create(bert.api, "deep", {"x": b"3"}, owner=inner)
         only_c = [["uuid", "is_a", "arvados#collection"], ["collections.name", "like", "r%"]]
@@ -159,6 +161,7 @@ def both(world, tmp_path):
                 mounts.enter_context(
                     RunningMount(
                         next(directories),
+                        "--disable-event-listening",  # nothing changes while it is mounted
                         *arguments,
                         env=environment(world.bert, command, tmp_path),
                         command=command,
@@ -293,6 +296,16 @@ def test_an_id_with_something_after_it_is_none_here(both, world):
     official, ours = both("--by-id")
     assert (official / f"{world.pdh}+x").exists()
     assert not (ours / f"{world.pdh}+x").exists()
+
+
+def test_other_objects_are_not_shown(both, world):
+    """Nor are they there without being listed."""
+    held = world.bert.api.groups().contents(uuid=world.top).execute()["items"]
+    assert "not shown" in [record.get("name") for record in held]
+    for root in both("--project", world.top):
+        assert not [name for name in os.listdir(root) if name.startswith("not shown")]
+        for name in ("not shown", "not shown.workflow", "not shown.arvados#workflow"):
+            assert not (root / name).exists()
 
 
 def test_versions_are_ours_alone(both, world):
