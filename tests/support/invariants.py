@@ -33,6 +33,10 @@ def _check_object(mount: FakeMount, thing: FreshBase, table: list[FreshBase]) ->
     assert thing.uses >= 0, f"{what} was released more often than used"
     if thing.parent is not None:
         assert mount.inodes.find(thing.parent.inode) is thing.parent, f"{what} has lost its parent"
+    for key in thing.watches:
+        watchers = mount.inodes.watchers([key])
+        assert thing in watchers, f"{what} watches {key} and is not told of it"
+        assert set(watchers) <= set(table), f"somebody who is gone watches {key}"
     if isinstance(thing, Directory):
         entries = [other for other in table if other.parent is thing]
         assert thing.live == len(entries), f"{what} counts its entries wrong"

@@ -32,6 +32,7 @@ class RunningMount:
 
     env: the whole environment of the process
     expected_log: regular expressions of log lines that are no trouble
+    time_limit_s: how long a test may use it, until it counts as hanging and is ended
     """
 
     def __init__(
@@ -40,7 +41,9 @@ class RunningMount:
         *arguments: str,
         env: dict[str, str],
         command: Path = ARV_MOUNT,
+        time_limit_s: float = HANG_TIME_LIMIT_S,
     ) -> None:
+        self._time_limit_s = time_limit_s
         self.directory = directory
         self.command = command
         self.expected_log: list[str] = []
@@ -80,7 +83,7 @@ class RunningMount:
                 self.process.kill()
                 raise AssertionError(f"arv-mount did not mount in time:\n{self.log}")
             time.sleep(0.02)
-        self._watchdog = threading.Timer(HANG_TIME_LIMIT_S, self._dump_and_kill)
+        self._watchdog = threading.Timer(self._time_limit_s, self._dump_and_kill)
         self._watchdog.daemon = True
         self._watchdog.start()
 

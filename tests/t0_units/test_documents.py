@@ -24,7 +24,7 @@ _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 
 OPTIONS_OF_OTHERS = {
     "--name",  # arv-put
-    "--rounds",  # benchmarks
+    *("--rounds", "--hours", "--objects"),  # benchmarks
     "--user",  # systemctl
     # arv-standalone, checked with its own document
     *("--api-port", "--keep-port", "--faults", "--sample", "--while-used"),

@@ -359,3 +359,28 @@ class TestFilterGroup:
         home.adopt(NOBODYS, group)
         names(group)
         assert group.negative_lifetime(mount.trust.now()) == 0
+
+
+def test_mount_left_alone_while_others_change_things_stays_under_its_cap(make_mount):
+    """Ten thousand changes of a thousand collections, a hundred of which somebody has open."""
+    cap = 1 << 20
+    mount = make_mount(directory_cache=cap)
+    uuids = [f"zzzzz-4zz18-{n:015d}" for n in range(1000)]
+    for number, uuid in enumerate(uuids):
+        mount.cluster.add_collection(uuid, f"run {number}", manifest_of({"f": b"0"}))
+    home = HomeDirectory(mount.around, None, HOME, "")
+    home.plant()
+    mount.changes.connected()
+    names(home)
+    for number in range(100):
+        hold(mount, home, f"run {number}", "f")
+    for number in range(10_000):
+        uuid = uuids[number % 1000]
+        manifest = manifest_of({"f": b"%d" % number, f"{number}": b""})
+        tell(mount, uuid, lambda u=uuid, m=manifest: mount.cluster.set_manifest(u, m))
+        if number % 100 == 0:
+            mount.jobs.run()
+        assert mount.inodes.cache.total <= cap * 1.1
+    mount.jobs.run()
+    assert asked(mount, lambda: names(home)) == []
+    assert home.child("run 7").child("f").size == len("9007")

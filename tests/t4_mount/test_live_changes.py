@@ -258,3 +258,23 @@ class TestLinks:
         wait_for((root / name / record["uuid"]).exists)
         api.links().delete(uuid=link["uuid"]).execute()
         wait_for(lambda: not (root / name).exists())
+
+
+def test_mount_left_alone_answers_rightly_after_many_changes(api, project, mount):
+    """Scaled down; benchmarks/soak.py is the long one."""
+    running = mount("--project", project["uuid"], *NEVER, "--directory-cache", str(8 << 20))
+    wait_for(lambda: CONNECTED in running.log)
+    uuids = []
+    for number in range(50):
+        body = {"name": f"run {number}", "owner_uuid": project["uuid"]}
+        uuids.append(api.collections().create(body={"collection": body}).execute()["uuid"])
+    wait_for(lambda: len(os.listdir(running.directory)) == 50)
+    for name in os.listdir(running.directory):
+        os.listdir(running / name)
+    before = running.rss()
+    for number in range(500):
+        body = {"name": f"walk {number}"}
+        api.collections().update(uuid=uuids[number % 50], body=body).execute()
+    expected = {f"walk {number}" for number in range(450, 500)}
+    wait_for(lambda: set(os.listdir(running.directory)) == expected)
+    assert running.rss() - before < 16 << 20
