@@ -105,6 +105,7 @@ class Pair:
         if self.model.content.get(path) is not None:
             directory, name = self.locate(path)
             file = directory.open_file(name)
+            self.held = [held for held in self.held if held[0] is not file]
             self.held.append([file, self.model.content[path]])
 
     def write_held(self, start, new):
