@@ -160,6 +160,11 @@ class ChangingDirectory(DraftBacked):
         if not is_in_overlay and not file.is_unlinked and file.uses == 1 and file.index >= 0:
             self._be_of_tree(file, draft)
 
+    def is_empty(self) -> bool:
+        """Whether there is no entry. May give the lock up."""
+        listing = self.listing()
+        return not listing.directories and not listing.files
+
     def commit(self) -> None:
         """Commit the collection. May give the lock up."""
         self.collection.commit()

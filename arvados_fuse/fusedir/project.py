@@ -12,10 +12,12 @@ from arvados_fuse.fresh import FOREVER
 from arvados_fuse.fusedir.collection import CollectionDirectory
 from arvados_fuse.fusedir.directory import DIRECTORY_FOOTPRINT, Directory, Surroundings
 from arvados_fuse.fusedir.listing import Listing
+from arvados_fuse.fusedir.project_changes import ChangingProject
 from arvados_fuse.fusedir.record import PROJECT_RECORD, RecordFile
 
 if TYPE_CHECKING:
     from arvados_fuse.api import Item
+    from arvados_fuse.commit.writing import Writing
     from arvados_fuse.events import Event, State
     from arvados_fuse.fresh import FreshBase
 
@@ -36,20 +38,19 @@ class _Row:
         self.valid_until = valid_until
 
 
-class ProjectDirectory(Directory):
+class ProjectDirectory(ChangingProject):
     """A project.
 
     `_rows` holds the items known by the name under which they are shown. After a full listing
     those are all there are, until `_listed_until`.
     """
 
-    __slots__ = ("_listed_until", "_modified_ns", "_rows", "uuid")
+    __slots__ = ("_listed_until", "_modified_ns", "_rows")
 
     def __init__(
         self, around: Surroundings, parent: Directory | None, uuid: str, name: str
     ) -> None:
         super().__init__(around, parent, uuid, name)
-        self.uuid = uuid
         self._modified_ns = around.started_ns
         self._rows: dict[str, _Row] = {}
         self._listed_until = 0.0
@@ -84,6 +85,7 @@ class ProjectDirectory(Directory):
     def invalidate(self) -> None:
         """Distrust the record and the items: the next use asks for them again."""
         super().invalidate()
+        self._may_change = None
         self.distrust_items()
 
     def distrust_items(self) -> None:
@@ -109,6 +111,7 @@ class ProjectDirectory(Directory):
         """Distrust the record, unless we have seen it since."""
         if event.is_gone or event.at_ns > self._modified_ns:
             self.valid_until = 0.0
+            self._may_change = None
             if event.is_gone and self.parent is not None:
                 self.around.kernel.invalidate_entry(self.parent.inode, self.name)
             self.around.kernel.invalidate_attributes(self.inode)
@@ -275,6 +278,17 @@ class ProjectDirectory(Directory):
             child.confirm(item, row.valid_until)
         return child
 
+    def came(self, name: str, item: Item) -> Directory:
+        """Note that there is an item called `name` now, and return its directory."""
+        self._item_landed(name, item)
+        return self._object(name, self._rows[name])
+
+    def went(self, name: str) -> None:
+        """Note that there is nothing called `name` any more."""
+        row = self._rows.pop(name, None)
+        if row is not None:
+            self.children.pop(row.item.uuid, None)
+
     def _make(self, name: str, item: Item) -> Directory:
         if item.is_project:
             return project_directory(self.around, self, item, name)
@@ -288,6 +302,17 @@ class FilterDirectory(ProjectDirectory):
     """
 
     __slots__ = ()
+
+    @property
+    def writable(self) -> bool:
+        """No: it owns nothing."""
+        return False
+
+    def check_writable(self) -> Writing:
+        """Raise ReadOnly or NotPermitted."""
+        if self.around.writing is None:
+            return super().check_writable()
+        raise self.not_permitted()
 
     @property
     def watches(self) -> tuple[str, ...]:
@@ -345,4 +370,5 @@ class HomeDirectory(ProjectDirectory):
 
     def invalidate(self) -> None:
         """Distrust the items. There is no record to be asked for."""
+        self._may_change = None
         self.distrust_items()

@@ -1,0 +1,177 @@
+"""What can be changed in a project: collections are made, trashed when empty, renamed and moved.
+
+Subprojects and other objects stay as they are, as with the official driver.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from arvados_fuse.errors import (
+    ClusterError,
+    Exists,
+    NoSuchEntry,
+    NotEmpty,
+    NotPermitted,
+    NotSupported,
+    ReadOnly,
+)
+from arvados_fuse.fusedir.collection import CollectionDirectory
+from arvados_fuse.fusedir.directory import Directory, Surroundings
+
+if TYPE_CHECKING:
+    from arvados_fuse.api import Item
+    from arvados_fuse.commit.writing import Writing
+    from arvados_fuse.fresh import FreshBase
+    from arvados_fuse.fusefile import File
+
+__all__ = ["ChangingProject"]
+
+
+class ChangingProject(Directory):
+    """The part of a project's directory that changes it.
+
+    uuid: the project's, or the user's
+    _may_change: whether the user may change it; None while that is not known
+    """
+
+    __slots__ = ("_may_change", "uuid")
+
+    def __init__(
+        self, around: Surroundings, parent: Directory | None, uuid: str, name: str
+    ) -> None:
+        super().__init__(around, parent, uuid, name)
+        self.uuid = uuid
+        self._may_change: bool | None = None
+
+    # -- what the other part knows ----------------------------------------------------------
+
+    def came(self, name: str, item: Item) -> Directory:
+        """Note that there is an item called `name` now, and return its directory."""
+        raise NotImplementedError
+
+    def went(self, name: str) -> None:
+        """Note that there is nothing called `name` any more."""
+        raise NotImplementedError
+
+    # -- rights -----------------------------------------------------------------------------
+
+    @property
+    def writable(self) -> bool:
+        """Whether, as far as is known, the project can be changed."""
+        return self.around.writing is not None and self._may_change is not False
+
+    def check_writable(self) -> Writing:
+        """Return what changes need. May give the lock up.
+
+        Raises ReadOnly or NotPermitted if the project must not be changed, and what asking the
+        cluster does.
+        """
+        writing = self.around.writing
+        if writing is None:
+            raise ReadOnly("The mount is read-only.")
+        if not self._may_change:
+            cluster = writing.cluster
+            self.once("right", lambda: cluster.may_change_project(self.uuid), self._asked)
+        if not self._may_change:
+            raise NotPermitted(f"You may look into {self.path()}, and not change it.")
+        return writing
+
+    def _asked(self, may_change: bool) -> None:
+        self._may_change = may_change
+
+    # -- changes ----------------------------------------------------------------------------
+
+    def create(self, name: str) -> File:
+        """Refuse: files are in collections. May give the lock up."""
+        self.check_writable()
+        raise NotSupported(f"There are no files in {self.path()}; make a collection with mkdir.")
+
+    def unlink(self, name: str) -> None:
+        """Refuse: files are in collections. May give the lock up."""
+        self.check_writable()
+        raise NotSupported(f"There are no files in {self.path()}.")
+
+    def mkdir(self, name: str) -> Directory:
+        """Make an empty collection. May give the lock up. Raises Exists."""
+        writing = self.check_writable()
+        if self._child_or_none(name) is not None:
+            raise Exists(f"{name!r} is in {self.path()} already.")
+        made: list[Item] = []
+
+        def make() -> Item:
+            return writing.cluster.create_collection(
+                self.uuid, name, manifest_text="", classes=writing.classes
+            )
+
+        try:
+            self.once(f"make {name}", make, made.append)
+        except ClusterError:
+            if self._child_or_none(name) is not None:  # somebody else was faster
+                raise Exists(f"{name!r} is in {self.path()} already.") from None
+            raise
+        if not made:  # another request has made it
+            raise Exists(f"{name!r} is in {self.path()} already.")
+        return self.came(name, made[0])
+
+    def rmdir(self, name: str) -> None:
+        """Move an empty collection to the trash. May give the lock up. Raises NotEmpty."""
+        writing = self.check_writable()
+        collection = self._collection(name)
+        collection.refresh()
+        if not collection.is_empty():
+            raise NotEmpty(f"The collection {name!r} is not empty.")
+        collection.commit()
+        ident = collection.ident
+        self.once(f"trash {ident}", lambda: writing.cluster.trash_collection(ident), lambda _: None)
+        self.went(name)
+
+    def move(self, name: str, target: Directory, new_name: str) -> None:
+        """Give a collection another name, or move it to another project. May give the lock up."""
+        writing = self.check_writable()
+        if not isinstance(target, ChangingProject):
+            raise NotPermitted("A collection can be moved to a project only.")
+        target.check_writable()
+        collection = self._collection(name)
+        there = target._child_or_none(new_name)
+        if there is collection:
+            return
+        if there is not None:
+            raise NotPermitted(f"{new_name!r} is in {target.path()} already.")
+        moved: list[Any] = []
+        ident = collection.ident
+        self.once(
+            f"move {ident} to {target.uuid} {new_name}",
+            lambda: writing.cluster.move_collection(ident, target.uuid, new_name),
+            moved.append,
+        )
+        if moved:
+            self._moved(name, collection, target, new_name, moved[0])
+
+    def _moved(
+        self,
+        name: str,
+        collection: CollectionDirectory,
+        target: ChangingProject,
+        new_name: str,
+        item: Item,
+    ) -> None:
+        """Move the object of a collection after its record."""
+        self.went(name)
+        self.around.inodes.reparent(collection, target)
+        collection.parent = target
+        target.children[collection.key] = collection
+        target.came(new_name, item)
+
+    def _child_or_none(self, name: str) -> FreshBase | None:
+        try:
+            return self.child(name)
+        except NoSuchEntry:
+            return None
+
+    def _collection(self, name: str) -> CollectionDirectory:
+        """Return the collection called `name`. Raises NoSuchEntry, NotPermitted."""
+        thing = self.child(name)
+        if not isinstance(thing, CollectionDirectory):
+            raise NotPermitted(f"{name!r} is no collection, and stays where and as it is.")
+        return thing
