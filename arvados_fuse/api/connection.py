@@ -147,18 +147,20 @@ def items_of(answer: Record) -> list[Record]:
     return items
 
 
-@functools.cache
 def tls_context(insecure: bool) -> ssl.SSLContext:
-    """Return whom to trust: the authorities that all Arvados clients trust, or anybody.
-
-    The same one to all who ask: reading the authorities takes as long as several requests.
-    """
+    """Return whom to trust: the authorities that all Arvados clients trust, or anybody."""
     if not insecure:
-        return ssl.create_default_context(cafile=arvados.util.ca_certs_path())
+        return _trusting(arvados.util.ca_certs_path())
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
+
+
+@functools.cache
+def _trusting(ca_file: str) -> ssl.SSLContext:
+    """Return the same to all who ask: reading the file takes as long as several requests."""
+    return ssl.create_default_context(cafile=ca_file)
 
 
 def _check_reachable(host: str, insecure: bool) -> None:
