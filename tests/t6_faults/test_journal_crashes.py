@@ -58,7 +58,7 @@ def killed_program(seed: int, directory: Path, calls: int, part: float) -> tuple
     return program, True
 
 
-@pytest.mark.parametrize("part", [0.0, 0.5, 0.99])
+@pytest.mark.parametrize("part", [0.0, 0.5])
 @pytest.mark.parametrize("seed", range(3))
 def test_killed_at_every_system_call(tmp_path: Path, seed: int, part: float) -> None:
     """What was answered before is there, and the step that was going on is there or is not."""
@@ -78,7 +78,7 @@ def test_killed_at_every_system_call(tmp_path: Path, seed: int, part: float) -> 
     assert calls > 60, "it was killed at many places"
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(16))
 def test_power_cut_after_every_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
