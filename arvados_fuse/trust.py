@@ -8,6 +8,7 @@ is called with the file system's lock held.
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections import deque
 from contextlib import contextmanager
@@ -43,6 +44,12 @@ class Question(NamedTuple):
     number: int
 
 
+class _Answer(threading.local):
+    """The time that the answer is as old as that this thread takes over; None if it does not."""
+
+    as_of: float | None = None
+
+
 class Trust:
     """The clock by which content grows old, in seconds.
 
@@ -66,7 +73,7 @@ class Trust:
         self._stands_at: float | None = None  # the time, while it does not run
         self._jump_at = 0.0  # on `clock`: when the next jump is due, while the time does not run
         self._doubted = deque([-math.inf] * DOUBTS_AT_ONCE, DOUBTS_AT_ONCE)  # on `clock`
-        self._as_of: float | None = None
+        self._answer = _Answer()
         self._number = 0
         self._touched: dict[str, int] = {}  # key -> number of the last event that concerned it
         self._forgotten = 0  # the number of the last event whose keys are not remembered
@@ -75,8 +82,8 @@ class Trust:
 
     def now(self) -> float:
         """Return the time that content is as old by."""
-        if self._as_of is not None:
-            return self._as_of
+        if self._answer.as_of is not None:
+            return self._answer.as_of
         if self._stands_at is None:
             return self.clock() + self._ahead
         if self.clock() >= self._jump_at:
@@ -132,16 +139,17 @@ class Trust:
     def taking_over(self, question: Question, keys: Iterable[str]) -> Iterator[None]:
         """Let the time be that of `question` while its answer is taken over.
 
-        keys: of the events that concern the answer. The lock must not be given up inside.
+        keys: of the events that concern the answer
         """
-        before = self._as_of
-        self._as_of = question.asked_at
+        answer = self._answer
+        before = answer.as_of
+        answer.as_of = question.asked_at
         if self._outdated(question, keys):
-            self._as_of -= self.refresh_time_s
+            answer.as_of -= self.refresh_time_s
         try:
             yield
         finally:
-            self._as_of = before
+            answer.as_of = before
 
     def _outdated(self, question: Question, keys: Iterable[str]) -> bool:
         if question.number < self._forgotten:

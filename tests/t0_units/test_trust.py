@@ -1,5 +1,7 @@
 """The clock by which content grows old."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from arvados_fuse.trust import DOUBTS_AT_ONCE, LONGEST_TRUST_S, MOST_KEYS_REMEMBERED, Trust
@@ -126,6 +128,14 @@ class TestAnswers:
         with trust.taking_over(question, ["a"]):
             learned_at = trust.now()
         assert trust.now() == learned_at + 10
+
+    def test_other_threads_have_the_present_meanwhile(self, trust, clock):
+        """Taking an answer over may give the lock up."""
+        question = trust.ask()
+        clock.now += 10
+        with trust.taking_over(question, []), ThreadPoolExecutor(1) as other:
+            assert other.submit(trust.now).result() == clock.now
+            assert trust.now() == clock.now - 10
 
     @pytest.mark.parametrize(("key", "trusted"), [("a", False), ("b", True)])
     def test_that_an_event_has_overtaken_is_not_trusted(self, followed, key, trusted):
