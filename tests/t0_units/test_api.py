@@ -13,6 +13,7 @@ from arvados_fuse.errors import (
     ClusterError,
     ClusterUnreachable,
     FileSystemError,
+    Forbidden,
     NoSuchEntry,
     RecordError,
     TimedOut,
@@ -434,7 +435,7 @@ class TestFailures:
         ("status", "kind"),
         [
             (401, AccessRefused),
-            (403, AccessRefused),
+            (403, Forbidden),
             (404, NoSuchEntry),
             (408, TimedOut),
             (504, TimedOut),
