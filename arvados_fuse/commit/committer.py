@@ -86,7 +86,6 @@ class Committer:
         self._locked = locked
         self._unlocked = unlocked
         self._plans: dict[Session, _Plan] = {}
-        self._scratch: list[Session] = []
         self._changed = threading.Condition()
         self._ending = False
         self._ending_uuids: set[str] = set()  # whose journals are being removed
@@ -131,7 +130,7 @@ class Committer:
     def begin_scratch(self, name: str, owner: Owner) -> Session:
         """Begin a collection that is never saved. Raises NoSpace or JournalError."""
         session = self.make_session(name, Tree.from_manifest(""), "", owner, manifest_size=0)
-        self._scratch.append(session)
+        self._plans[session] = _Plan()
         return session
 
     def make_session(
@@ -168,6 +167,12 @@ class Committer:
             if plan.due is None or plan.due > due:
                 plan.due = due
                 self._changed.notify()
+
+    def relieve(self, session: Session) -> None:
+        """Bring what a session has to the cluster now, so that the journal gets room."""
+        with self._changed:
+            self._plans[session].due = time.monotonic()
+            self._changed.notify()
 
     def closed(self, session: Session) -> None:
         """Do what the close of a file that was written to asks for. May wait, without the lock.
@@ -207,7 +212,11 @@ class Committer:
         Called when no request comes any more, without the lock.
         """
         with self._changed:
-            asked = {session: (plan, self._ask(plan)) for session, plan in self._plans.items()}
+            asked = {
+                session: (plan, self._ask(plan))
+                for session, plan in self._plans.items()
+                if not session.is_scratch
+            }
             self._changed.wait_for(
                 lambda: all(plan.done >= number for plan, number in asked.values())
             )
@@ -216,8 +225,9 @@ class Committer:
         for thread in self._threads:
             thread.join()
         self._uploader.close()
-        for session in self._scratch:
-            session.journal.drop()
+        for session in self._plans:
+            if session.is_scratch:
+                session.journal.drop()
         return [session for session, (plan, _) in asked.items() if plan.outcome is not None]
 
     def _ask(self, plan: _Plan) -> int:
@@ -245,7 +255,7 @@ class Committer:
                 plan = self._plans.get(session)
                 if plan is None or plan.due is not None or plan.is_running:
                     return
-                if not session.is_idle:
+                if session.is_scratch or not session.is_idle:
                     return
                 del self._plans[session]
                 self._ending_uuids.add(session.uuid)

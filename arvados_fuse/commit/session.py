@@ -6,6 +6,7 @@ up meanwhile. The steps of a commit are in `steps.py`.
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Protocol, cast
 
 from arvados_fuse.collection.draft import Draft, DraftDirectory, DraftFile
@@ -67,7 +68,7 @@ class Owner(Protocol):
 class Session:
     """The draft of one collection, its journal, and the blocks that are on their way.
 
-    uuid: of the collection; "" for one that is never saved
+    uuid: of the collection; of one that is never saved, a name with SCRATCH_PREFIX
     draft: what the collection is, with all changes
     portable_data_hash: of the version that the cluster is known to have
     owner: who shows it
@@ -76,6 +77,8 @@ class Session:
     commits: how many commits have been sent, to tell an answer that was asked for before from one
         that was asked for after
     is_sending: whether a commit is being sent now
+    composing: held, without the file system's lock, while the manifest of a scratch collection is
+        composed
     error: why the last commit failed; None if it did not
     """
 
@@ -100,6 +103,7 @@ class Session:
         self.settled = 0
         self.commits = 0
         self.is_sending = False
+        self.composing = threading.Lock()
         self.error: FileSystemError | None = None
         self.journal: CollectionJournal = journal.collection(uuid, portable_data_hash)
         self._room = journal
@@ -109,6 +113,16 @@ class Session:
         self._last_id = 0
         self._users: dict[ChunkLike, set[DraftFile]] = {}
         self._uploads: dict[ChunkLike, Future[list[Spot]]] = {}
+
+    @property
+    def is_scratch(self) -> bool:
+        """Whether the collection is never saved."""
+        return self.uuid.startswith(SCRATCH_PREFIX)
+
+    @property
+    def is_short_of_room(self) -> bool:
+        """Whether the journal is so full that what it holds should get to the cluster soon."""
+        return self._room.used_bytes > self._room.limit_bytes // 2
 
     @property
     def is_idle(self) -> bool:

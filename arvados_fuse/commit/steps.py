@@ -85,6 +85,9 @@ class Steps:
         Raises what uploading and the requests raise; the session stays as it was then, and what
         was uploaded need not be uploaded again.
         """
+        if session.is_scratch:
+            self.compose(session)
+            return
         for attempt in range(1, MOST_TRIES + 1):
             with self._locked:
                 is_dirty = session.draft.is_dirty
@@ -118,13 +121,14 @@ class Steps:
 
         The lock must not be held. Raises what uploading raises.
         """
-        with self._locked:
-            taken = snapshot(session.draft, whole=True)
-            sealed = session.journal.rotate()
-        assert taken is not None, "a whole snapshot is never nothing"
-        self.bring_blocks(session, taken)
-        session.journal.committed(sealed.generation, "", {})
-        return full_manifest(taken)
+        with session.composing:
+            with self._locked:
+                taken = snapshot(session.draft, whole=True)
+                sealed = session.journal.rotate()
+            assert taken is not None, "a whole snapshot is never nothing"
+            self.bring_blocks(session, taken)
+            session.journal.committed(sealed.generation, "", {})
+            return full_manifest(taken)
 
     # -- what others did --------------------------------------------------------------------
 

@@ -64,6 +64,9 @@ class WritableTop(TopDirectory, Protocol):
     def noted(self) -> None:
         """Something was changed: commit it some time soon."""
 
+    def relieve(self) -> None:
+        """The journal is short of room: bring what it has of this collection to the cluster."""
+
 
 class _Found(NamedTuple):
     """An entry that is to be changed: its true name and its object."""
@@ -135,7 +138,8 @@ class ChangingDirectory(DraftBacked):
         finally:
             draft.pins -= 1
         self._keep(file, AttributeChange(mtime_ns=time.time_ns()))
-        self.collection.noted()
+        if session.is_short_of_room:
+            self.collection.relieve()
 
     def truncate_file(self, file: CollectionFile, size: int) -> None:
         """Cut `file` off, or lengthen it by zeros. May give the lock up."""

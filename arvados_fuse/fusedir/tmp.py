@@ -7,7 +7,6 @@ when that is read, all that it names is in Keep.
 from __future__ import annotations
 
 import itertools
-import threading
 from typing import TYPE_CHECKING
 
 from arvados_fuse.collection.manifest import portable_data_hash
@@ -36,14 +35,13 @@ _number = itertools.count(1)
 class TmpDirectory(WritableCollection):
     """A collection that lives as long as the mount."""
 
-    __slots__ = ("_composing", "_journal_name")
+    __slots__ = ("_journal_name",)
 
     def __init__(self, around: Surroundings, parent: Directory | None, name: str) -> None:
         super().__init__(around, parent, name, name)
         self.node = Tree.from_manifest("").root
         self.valid_until = FOREVER
         self._journal_name = f"{SCRATCH_PREFIX}{next(_number)}"
-        self._composing = threading.Lock()  # held while one thread composes the manifest
 
     @property
     def collection(self) -> TmpDirectory:
@@ -92,8 +90,7 @@ class TmpDirectory(WritableCollection):
         writing, session = self.around.writing, self.session
         if writing is None or session is None:
             raise NotPermitted("The temporary collection needs a mount that can be written to.")
-        with self._composing:
-            manifest = writing.committer.compose(session)
+        manifest = writing.committer.compose(session)
         return {
             "manifest_text": manifest,
             "portable_data_hash": portable_data_hash(manifest),

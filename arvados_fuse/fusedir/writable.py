@@ -68,6 +68,11 @@ class WritableCollection(ChangingDirectory):
         if self.session is not None:
             self.committer.changed(self.session)
 
+    def relieve(self) -> None:
+        """The journal is short of room: bring what it has of this collection to the cluster."""
+        if self.session is not None:
+            self.committer.relieve(self.session)
+
     def closed(self) -> None:
         """Do what the close of a changed file asks for. May give the lock up."""
         if self.session is not None:
