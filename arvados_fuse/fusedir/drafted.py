@@ -142,7 +142,7 @@ class DraftBacked(TreeBacked):
     def _present(self, name: str) -> str:
         """Return the name under which the entry of a true name is shown; note it if it is odd."""
         self._note_odd([name])
-        return self.around.names.present(name)
+        return self._shown([name])[0]
 
     def _pin(self, file: CollectionFile, entry: DraftFile) -> None:
         """Keep the object of a file that is in the overlay in the inode table."""

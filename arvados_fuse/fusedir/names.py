@@ -96,6 +96,11 @@ class NameRules:
             shown.append(unique)
         return shown
 
+    def marked(self, shown: str, name: str) -> str:
+        """Return `shown` with a mark that is always the same for the true `name`."""
+        digest = hashlib.md5(name.encode(errors="surrogatepass"), usedforsecurity=False)
+        return self._with_tail(shown, f" ({digest.hexdigest()[:8]})")
+
     def is_special(self, shown: str) -> bool:
         """Whether only a listing can tell what is shown as `shown`: it may be cut or marked."""
         cut = shown[-_CUT_TAIL:-8] == "~" and len(self._encoded(shown) or b"") > NAME_MAX - 4

@@ -165,7 +165,7 @@ class TreeBacked(Directory):
             return None
         file = self.around.inodes.find(file_inodes[index])
         if file is None:
-            shown = self.around.names.present(name) if self._odd else name
+            shown = self._shown([name])[0]
             file = self.make_file(index, name, shown, table.size(index))
             self.around.inodes.add(file, file_inodes[index])
         return file
@@ -177,7 +177,8 @@ class TreeBacked(Directory):
     def _subdirectory(self, name: str) -> FreshBase:
         child = self.children.get(name)
         if child is None:
-            shown = self.around.names.present(name)
+            self._subdirectories()  # notes it if it is shown under another name
+            shown = self._shown([name])[0]
             child = self.make_subdirectory(name, shown)
             child.node = self._node().subdirectories[name]
             self.adopt(name, child, self._subdirectories()[name])
@@ -226,12 +227,24 @@ class TreeBacked(Directory):
         self.resized()
 
     def _note_odd(self, names: Sequence[str]) -> None:
-        if not self.around.names.all_plain(names):
-            present = self.around.names.present
-            self._odd.update({present(n): n for n in names if present(n) != n})
+        """Note the names that are shown as others, each as one that no other entry has."""
+        if self.around.names.all_plain(names):
+            return
+        rules = self.around.names
+        true_names, noted = set(names), set(self._odd.values())
+        for name in names:
+            shown = rules.present(name)
+            if shown == name or name in noted:
+                continue
+            while shown in true_names or self._odd.get(shown, name) != name:
+                shown = rules.marked(shown, name)
+            self._odd[shown] = name
 
     def _shown(self, names: Sequence[str]) -> Sequence[str]:
-        return [self.around.names.present(n) for n in names] if self._odd else names
+        if not self._odd:
+            return names
+        shown = {name: other for other, name in self._odd.items()}
+        return [shown.get(name, name) for name in names]
 
     # -- what the kernel holds --------------------------------------------------------------
 

@@ -209,6 +209,22 @@ def test_names_that_cannot_be_shown_are_replaced_and_stay_reachable(mount):
     assert root.child("dir_").child("f").size == 3
 
 
+def test_files_that_would_be_shown_alike_are_told_apart(mount):
+    """The one whose name it is has it, wherever it stands; the others are marked."""
+    files = r"0:1:a\000b 0:2:a_b 0:3:a\000\000 1:2:a\000_"
+    locator = "acbd18db4cc2f85cedef654fccc4a4d8+3"
+    mount.cluster.add_collection(UUID, "x", f". {locator} {files}\n")
+    root = CollectionDirectory(mount.around, None, UUID, "")
+    mount.inodes.add(root)
+    listing = root.listing()
+    assert len(set(listing.files)) == 4
+    assert {"a_b", "a__"} < set(listing.files)
+    assert root.child("a_b").size == 2
+    found = {name: root.child(name) for name in listing.files}
+    assert [file.inode for file in found.values()] == list(listing.file_inodes)
+    assert sorted(file.size for file in found.values()) == [1, 2, 2, 3]
+
+
 def test_subdirectory_that_is_shown_under_another_name_is_found_without_a_listing(mount):
     mount.cluster.add_collection(UUID, "x", "./dir\\000 acbd18db4cc2f85cedef654fccc4a4d8+3 0:3:f\n")
     root = CollectionDirectory(mount.around, None, UUID, "")
