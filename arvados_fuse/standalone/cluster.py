@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -41,6 +42,9 @@ MOST_KEEP_SERVICES = 16
 _SWEEP_INTERVAL_S = 60.0
 _THREADS = 8
 """For each of API and Keep: enough that a slow query or disk leaves some free."""
+_EVENT_PATIENCE_S = 3.0
+"""How long the event bus of a cluster that was killed may need to end, and give its port free."""
+_POLL_S = 0.02
 _END_TIME_LIMIT_S = 5.0
 """How long requests may go on when the cluster is to end."""
 
@@ -114,7 +118,7 @@ class _Cluster:
         async with AsyncExitStack() as stack:
             stack.callback(self._database.close)
             api_socket = stack.enter_context(self._listen("api", self._settings.api_port))
-            event_socket = stack.enter_context(self._listen("event", None))
+            event_socket = stack.enter_context(self._listen("event", None, _EVENT_PATIENCE_S))
             keep_sockets = [stack.enter_context(listening) for listening in self._listen_as_keep()]
             # Manifests name the empty block although nobody writes it, and some clients read it.
             for store in self._stores:
@@ -199,8 +203,11 @@ class _Cluster:
         for number in range(1, len(self._stores)):
             yield self._listen(f"keep_{number}", None)
 
-    def _listen(self, name: str, wanted: int | None) -> socket.socket:
-        """Listen on the port wanted, or that of the last time, or any; remember which."""
+    def _listen(self, name: str, wanted: int | None, patience_s: float = 0) -> socket.socket:
+        """Listen on the port wanted, or that of the last time, or any; remember which.
+
+        That of the last time may become free within `patience_s`.
+        """
         key = f"{name}_port"
         with self._database.read() as db:
             last = int(identity.get_value(db, key) or 0)
@@ -212,7 +219,7 @@ class _Cluster:
                 raise PortTaken(f"cannot use port {wanted}: {error.strerror}") from error
         else:
             try:
-                found = _bound(address, last)
+                found = _bound_in_time(address, last, patience_s)
             except OSError:
                 found = self._listen_anywhere(address)
         port = found.getsockname()[1]
@@ -269,6 +276,17 @@ class _Cluster:
             f" Keep {' '.join(urls)},"
             f" settings in {self._settings.directory / directory.ENVIRONMENT}"
         )
+
+
+def _bound_in_time(address: str, port: int, patience_s: float) -> socket.socket:
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return _bound(address, port)
+        except OSError:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(_POLL_S)
 
 
 def _bound(address: str, port: int) -> socket.socket:
