@@ -138,6 +138,7 @@ class TestLibrary:
             api = cluster.api()
             received = Received()
             client = arvados.events.subscribe(api, [], received, poll_fallback=0)
+            assert received.next() == {"status": 200}
             received.until(make(api, "before")["uuid"], "create")
             cluster.restart()
             uuid = make(cluster.api(), "after")["uuid"]
