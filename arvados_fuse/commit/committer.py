@@ -33,7 +33,8 @@ THREADS = 4
 """Collections that are committed at a time."""
 
 QUIET_S = 3.0
-"""How long after a commit the new version of a large collection is fetched."""
+"""How long after a commit a session without changes ends. If its collection is so large that the
+new version was not asked for with the commit, it is then."""
 
 FIRST_RETRY_S = 2.0
 LONGEST_RETRY_S = 60.0
@@ -253,9 +254,9 @@ class Committer:
         with self._locked:
             with self._changed:
                 plan = self._plans.get(session)
-                if plan is None or plan.due is not None or plan.is_running:
+                if plan is None or plan.is_running or session.is_scratch or not session.is_idle:
                     return
-                if session.is_scratch or not session.is_idle:
+                if time.monotonic() < session.used_at + QUIET_S:
                     return
                 del self._plans[session]
                 self._ending_uuids.add(session.uuid)
@@ -301,8 +302,8 @@ class Committer:
         plan.is_running, plan.done, plan.ended = False, plan.taken, time.monotonic()
         plan.outcome = session.error = error
         if error is None:
-            if session.settled and plan.due is None:
-                plan.due = plan.ended + QUIET_S
+            if plan.due is None and not session.is_scratch:
+                plan.due = plan.ended + QUIET_S  # to see whether the session is over
             if plan.failures:
                 log.info("Committed %s after %d failures.", session.uuid, plan.failures)
             plan.failures = 0

@@ -7,6 +7,7 @@ up meanwhile. The steps of a commit are in `steps.py`.
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Protocol, cast
 
 from arvados_fuse.collection.draft import Draft, DraftDirectory, DraftFile
@@ -58,6 +59,7 @@ class Owner(Protocol):
     def rebased(self, item: Item, tree: Tree, manifest_size: int) -> None:
         """The draft is on top of `tree` now, the content of `item`.
 
+            journal_base: portable data hash of the version that the journal's changes are on top of
         manifest_size: characters of its manifest
         """
 
@@ -76,6 +78,7 @@ class Session:
     settled: how many files were committed since the draft was last moved to another base
     commits: how many commits have been sent, to tell an answer that was asked for before from one
         that was asked for after
+    used_at: when something was last begun to be changed, in seconds of time.monotonic
     is_sending: whether a commit is being sent now
     composing: held, without the file system's lock, while the manifest of a scratch collection is
         composed
@@ -97,11 +100,12 @@ class Session:
         """Begin to change a collection. Raises NoSpace or JournalError."""
         self.uuid = uuid
         self.draft = Draft(tree)
-        self.portable_data_hash = portable_data_hash
+        self.portable_data_hash = self.journal_base = portable_data_hash
         self.owner = owner
         self.manifest_size = manifest_size
         self.settled = 0
         self.commits = 0
+        self.used_at = time.monotonic()
         self.is_sending = False
         self.composing = threading.Lock()
         self.error: FileSystemError | None = None
@@ -178,6 +182,25 @@ class Session:
             if file.parent is not None:
                 self.journal.record(Attach(number, file.path()))
         return number
+
+    def moved_to(self, portable_data_hash: str, manifest_size: int) -> None:
+        """Note that the draft is on top of another version now."""
+        self.portable_data_hash = portable_data_hash
+        self.manifest_size = manifest_size
+        self.settled = 0
+
+    def base_journal(self) -> None:
+        """Let the journal begin on top of the version that the draft is on top of.
+
+        Called before something is changed. If the journal has changes already, the next commit does
+        it. Gives the lock up if there is something to do. Raises NoSpace or JournalError.
+        """
+        if self.journal_base == self.portable_data_hash or not self.journal.is_empty:
+            return
+        base = self.journal_base = self.portable_data_hash
+        generation = self.journal.rotate().generation
+        with self._unlocked:
+            self.journal.committed(generation, base, {})
 
     def adopt(self) -> None:
         """Note the chunks of a draft that was changed without the session, as in a recovery."""

@@ -21,6 +21,7 @@ from arvados_fuse.collection.merge import rebase
 from arvados_fuse.collection.tree import Tree
 from arvados_fuse.commit.session import live_parts
 from arvados_fuse.errors import ClusterError, FileSystemError
+from arvados_fuse.journal.records import Rename
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,6 +148,7 @@ class Steps:
         """Move the draft on top of a version that the cluster has. With the lock held."""
         merged = rebase(session.draft, tree, self._conflict_name)
         for path, kept_as in merged.conflicts:
+            session.note(Rename(path, kept_as))
             log.warning(
                 "%s was changed here and elsewhere, in the collection %s: what was written here"
                 " is now %s.",
@@ -154,9 +156,7 @@ class Steps:
                 session.uuid,
                 kept_as,
             )
-        session.portable_data_hash = item.portable_data_hash
-        session.manifest_size = manifest_size
-        session.settled = 0
+        session.moved_to(item.portable_data_hash, manifest_size)
         session.owner.rebased(item, tree, manifest_size)
 
     # -- blocks -----------------------------------------------------------------------------
@@ -228,6 +228,7 @@ class Steps:
             session.forget_ids(f.file for f in taken.files if f.file.revision == f.revision)
             session.commits += 1
             session.portable_data_hash = content.item.portable_data_hash
+            session.journal_base = session.portable_data_hash
             session.owner.committed(content.item)
             session.settled += len(taken.places)
             if tree is not None:

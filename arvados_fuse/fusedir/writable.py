@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from arvados_fuse.errors import ReadOnly
@@ -56,6 +57,9 @@ class WritableCollection(ChangingDirectory):
             self.session = self.make_session(self.committer)
             self.draft = self.session.draft.root
             self.uses += 1
+        # From now on it does not end for a while, so that what begins it can go on with it.
+        self.session.used_at = time.monotonic()
+        self.session.base_journal()
         return self.session
 
     def own_draft(self) -> DraftDirectory:
