@@ -178,12 +178,14 @@ class Committer:
     def closed(self, session: Session) -> None:
         """Do what the close of a file that was written to asks for. May wait, without the lock.
 
-        Raises what a commit raises, also that of an earlier close that did not wait.
+        Raises what a commit raises; as long as commits fail, what the last one has raised, at once.
         """
         with self._changed:
             plan = self._plans[session]
-            is_burst = plan.is_running or time.monotonic() < plan.ended + self._delay_s
-            if is_burst and plan.outcome is None:
+            if plan.outcome is not None:
+                # It is tried again on its own. Who waits for that calls fsync.
+                raise type(plan.outcome)(*plan.outcome.args)
+            if plan.is_running or time.monotonic() < plan.ended + self._delay_s:
                 due = plan.ended + self._delay_s
                 if plan.due is None or plan.due > due:
                     plan.due = due

@@ -221,8 +221,8 @@ class Steps:
     def _settle(self, session: Session, frozen: _Frozen, content: CollectionContent) -> None:
         taken = frozen.taken
         tree = Tree.from_manifest(content.manifest_text) if content.manifest_text else None
-        paths = {f.file: f.path for f in taken.files if f.file.revision != f.revision}
         with self._locked:
+            paths = {f.file: f.path for f in taken.files if f.file.revision != f.revision}
             attached = session.attached(paths)
             settle(session.draft, taken)
             session.forget_ids(f.file for f in taken.files if f.file.revision == f.revision)

@@ -18,6 +18,7 @@ from arvados_fuse.errors import (
     NotDirectory,
     NotPermitted,
     OtherCollection,
+    Stale,
 )
 from arvados_fuse.fusedir.directory import Directory
 from arvados_fuse.fusedir.drafted import DraftBacked
@@ -174,11 +175,17 @@ class ChangingDirectory(DraftBacked):
         self.collection.commit()
 
     def _draft_of(self, file: CollectionFile) -> DraftFile:
-        """Return the draft of a file, made now if need be. There is a session."""
+        """Return the draft of a file, made now if need be. There is a session.
+
+        May give the lock up. Raises Stale if the file is not what its name leads to: others have
+        changed it since it was opened, or it is being moved.
+        """
+        self._files()
         draft = file.draft
         if draft is not None and (file.is_unlinked or self._drafted.get(file.key) is file):
             return draft
-        self._files()
+        if self._child(file.key) is not file:
+            raise Stale(f"{file.path()} was changed elsewhere since it was opened; open it again.")
         entry = self.own_draft().open_file(file.key)
         self._pin(file, entry)
         return entry
