@@ -211,7 +211,9 @@ class ChangingDirectory(DraftBacked):
         entry = self.own_draft().mkdir(name)
         session.note(Mkdir(entry.path()))
         self._touched()
-        return self._directory_of(entry)
+        directory = self._directory_of(entry)
+        directory.kept = AttributeChange(mtime_ns=time.time_ns())
+        return directory
 
     def unlink(self, name: str) -> None:
         """Remove a file. May give the lock up. Raises NoSuchEntry, IsDirectory."""

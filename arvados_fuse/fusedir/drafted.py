@@ -116,7 +116,7 @@ class DraftBacked(TreeBacked):
             self._pin(file, entry)
         return file
 
-    def _directory_of(self, entry: DraftDirectory) -> TreeBacked:
+    def _directory_of(self, entry: DraftDirectory) -> DraftBacked:
         """Return the object of a directory that is in the overlay."""
         child = self.children.get(entry.name)
         if child is None:
@@ -124,7 +124,7 @@ class DraftBacked(TreeBacked):
             child.node = entry.base or EMPTY
             child.draft = entry
             self.adopt(entry.name, child, self._directory_number(entry.name))
-        assert isinstance(child, TreeBacked)
+        assert isinstance(child, DraftBacked)
         return child
 
     def _directory_number(self, name: str) -> int:
