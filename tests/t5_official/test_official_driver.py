@@ -120,3 +120,29 @@ def test_errors_are_the_same(both, record):
 
     official, ours = map(errors, both("--collection", record["uuid"]))
     assert ours == official
+
+
+def test_attributes_of_what_cannot_be_changed(both, record):
+    """There nothing happens and nothing is said; here the mount is read-only, and says so."""
+
+    def outcomes(root):
+        attempts = {
+            "chmod": lambda: (root / "empty").chmod(0o777),
+            "chown": lambda: os.chown(root / "empty", 1, 1),
+            "utime": lambda: os.utime(root / "empty"),
+            "link": lambda: (root / "link").symlink_to("empty"),
+            "open": lambda: (root / "empty").open("r+b"),
+        }
+        found = {}
+        for name, attempt in attempts.items():
+            found[name] = "done"
+            try:
+                attempt()
+            except OSError as error:
+                found[name] = errno.errorcode[error.errno]
+        return found, bool(os.statvfs(root).f_flag & os.ST_RDONLY)
+
+    official, ours = map(outcomes, both("--collection", record["uuid"]))
+    changes = dict.fromkeys(("chmod", "chown", "utime"), "done")
+    assert official == ({**changes, "link": "ENOSYS", "open": "EPERM"}, False)
+    assert ours == (dict.fromkeys(official[0], "EROFS"), True)
