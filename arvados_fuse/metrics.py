@@ -7,7 +7,7 @@ cannot. Readers (crunchstat lines, status files, Prometheus) take what they see.
 
 from dataclasses import dataclass
 
-__all__ = ["Metrics"]
+__all__ = ["UNITS", "Metrics"]
 
 
 @dataclass(slots=True)
@@ -44,3 +44,22 @@ class Metrics:
     events_received: int = 0
     events_bad: int = 0
     unhandled_errors: int = 0
+
+
+UNITS = {
+    "keep_get_calls": "requests",
+    "keep_get_bytes": "bytes",
+    "keep_put_calls": "requests",
+    "keep_put_bytes": "bytes",
+    "cache_hits": "blocks",
+    "cache_misses": "blocks",
+    "cache_disk_hits": "blocks",
+    "blocks_corrupt": "blocks",
+    "api_calls": "requests",
+    "read_bytes": "bytes",
+    "write_bytes": "bytes",
+    "events_received": "events",
+    "events_bad": "messages",
+    "unhandled_errors": "errors",
+}
+"""What each counter counts."""
