@@ -172,7 +172,7 @@ class ExtentMap:
 
         ``spots`` are sorted by offset. What they do not cover stays pending.
         """
-        if not any(_is_in(source, chunk) for page in self._pages for source in page.sources):
+        if not self.is_pending(chunk):
             return False
         placed = ExtentMap()
         for _start, size, source in self._walk():
@@ -245,6 +245,10 @@ class ExtentMap:
             for source in page.sources
             if isinstance(source, Pending)
         }
+
+    def is_pending(self, chunk: ChunkLike) -> bool:
+        """Whether a chunk of the journal holds bytes of the file."""
+        return any(_is_in(source, chunk) for page in self._pages for source in page.sources)
 
     def has_holes(self) -> bool:
         """Whether any byte comes from nowhere."""

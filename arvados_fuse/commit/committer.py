@@ -109,7 +109,7 @@ class Committer:
         session = self.make_session(
             uuid, tree, portable_data_hash, owner, manifest_size=manifest_size
         )
-        self._plans[session] = _Plan()
+        self._add(session)
         return session
 
     def wait_for_end(self, uuid: str) -> None:
@@ -131,8 +131,12 @@ class Committer:
     def begin_scratch(self, name: str, owner: Owner) -> Session:
         """Begin a collection that is never saved. Raises NoSpace or JournalError."""
         session = self.make_session(name, Tree.from_manifest(""), "", owner, manifest_size=0)
-        self._plans[session] = _Plan()
+        self._add(session)
         return session
+
+    def _add(self, session: Session) -> None:
+        with self._changed:  # the threads go through the plans
+            self._plans[session] = _Plan()
 
     def make_session(
         self, uuid: str, tree: Tree, portable_data_hash: str, owner: Owner, *, manifest_size: int

@@ -79,6 +79,8 @@ class Session:
     commits: how many commits have been sent, to tell an answer that was asked for before from one
         that was asked for after
     used_at: when something was last begun to be changed, in seconds of time.monotonic
+    users: requests that are changing something now
+    rebases: how often the draft was moved to another base
     is_sending: whether a commit is being sent now
     composing: held, without the file system's lock, while the manifest of a scratch collection is
         composed
@@ -106,6 +108,7 @@ class Session:
         self.settled = 0
         self.commits = 0
         self.used_at = time.monotonic()
+        self.users = self.rebases = 0
         self.is_sending = False
         self.composing = threading.Lock()
         self.error: FileSystemError | None = None
@@ -131,7 +134,17 @@ class Session:
     @property
     def is_idle(self) -> bool:
         """Whether the tree says all that the draft says, so that the draft is not needed."""
-        return not self.draft.root.overlay and not self._users
+        return not (self.users or self.draft.root.overlay or self._users)
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes in chunks of the journal that are not known to be in Keep."""
+        return sum(cast("Chunk", chunk).size for chunk in self._users)
+
+    @property
+    def pending_files(self) -> int:
+        """How many files have bytes there."""
+        return len(set().union(*self._users.values()))
 
     # -- changes ----------------------------------------------------------------------------
 
@@ -188,6 +201,7 @@ class Session:
         self.portable_data_hash = portable_data_hash
         self.manifest_size = manifest_size
         self.settled = 0
+        self.rebases += 1
 
     def base_journal(self) -> None:
         """Let the journal begin on top of the version that the draft is on top of.
@@ -195,9 +209,21 @@ class Session:
         Called before something is changed. If the journal has changes already, the next commit does
         it. Gives the lock up if there is something to do. Raises NoSpace or JournalError.
         """
-        if self.journal_base == self.portable_data_hash or not self.journal.is_empty:
-            return
+        while self.journal_base != self.portable_data_hash and self.journal.is_empty:
+            self._begin_journal_anew()
+
+    def forget_undone(self) -> None:
+        """Let the journal forget what was done and undone, as files that were made and removed.
+
+        Called when the cluster has all that there is. Gives the lock up if there is something to
+        do. Raises NoSpace or JournalError.
+        """
+        if not (self.draft.is_dirty or self.journal.is_empty):
+            self._begin_journal_anew()
+
+    def _begin_journal_anew(self) -> None:
         base = self.journal_base = self.portable_data_hash
+        self.keep_ids(())
         generation = self.journal.rotate().generation
         with self._unlocked:
             self.journal.committed(generation, base, {})
@@ -232,14 +258,22 @@ class Session:
         What was written to it after the upload began stays as it is, and what was unlinked.
         """
         self._uploads.pop(chunk, None)
-        left = set()
-        for file in self._users.pop(chunk, ()):
+        for file in self._users.get(chunk, ()):
             if file.parent is not None:
                 file.extents.place(chunk, spots)
-            if chunk in file.extents.pending_chunks():
-                left.add(file)
-        if left:
-            self._users[chunk] = left
+
+    def let_go(self) -> None:
+        """Forget the chunks that only removed or overwritten bytes were in.
+
+        Who reads an unlinked file has what is left of its chunks in its extents.
+        """
+        for chunk, files in list(self._users.items()):
+            files = {f for f in files if f.parent is not None and f.extents.is_pending(chunk)}
+            if files:
+                self._users[chunk] = files
+            else:
+                del self._users[chunk]
+                self._uploads.pop(chunk, None)
 
     def upload_failed(self, chunk: ChunkLike) -> None:
         """Forget an upload that failed, so that the next commit tries again."""

@@ -52,10 +52,15 @@ MOST_SETTLED = 20000
 
 
 class _Frozen(NamedTuple):
-    """What one commit is about. generation: the last of the journal that belongs to it."""
+    """What one commit is about.
+
+    generation: the last of the journal that belongs to it
+    rebases: of the session; when there was another since then, `taken` is about what is no more
+    """
 
     taken: Snapshot
     generation: int
+    rebases: int
 
 
 class Steps:
@@ -92,6 +97,9 @@ class Steps:
         for attempt in range(1, MOST_TRIES + 1):
             with self._locked:
                 is_dirty = session.draft.is_dirty
+                if not is_dirty:
+                    session.let_go()
+                    session.forget_undone()
             if not is_dirty:
                 if session.settled:
                     self._take_over(session)
@@ -106,13 +114,12 @@ class Steps:
             if time.monotonic() - started_at > LONG_UPLOAD_S and self._is_behind(session):
                 continue
             try:
-                self._send(session, frozen)
+                if self._send(session, frozen):
+                    return
             except ClusterError:
                 # What others did between the question and the request may be why.
                 if attempt == MOST_TRIES or not self._is_behind(session):
                     raise
-                continue
-            return
         raise ClusterError(
             f"The collection {session.uuid} is changed by others faster than it can be committed."
         )
@@ -128,6 +135,8 @@ class Steps:
                 sealed = session.journal.rotate()
             assert taken is not None, "a whole snapshot is never nothing"
             self.bring_blocks(session, taken)
+            with self._locked:
+                session.let_go()
             session.journal.committed(sealed.generation, "", {})
             return full_manifest(taken)
 
@@ -163,13 +172,14 @@ class Steps:
 
     def _freeze(self, session: Session) -> _Frozen | None:
         with self._locked:
+            session.let_go()
             taken = snapshot(session.draft, whole=not self._writing.has_replace_files)
             if taken is not None and not (taken.is_expressible or taken.content):
                 taken = snapshot(session.draft, whole=True)
             if taken is None:
                 return None
             session.keep_ids({frozen.file for frozen in taken.files})
-            return _Frozen(taken, session.journal.rotate().generation)
+            return _Frozen(taken, session.journal.rotate().generation, session.rebases)
 
     def bring_blocks(self, session: Session, taken: Snapshot) -> None:
         """Send to Keep what the files of a snapshot need, and let them have it from there."""
@@ -201,13 +211,18 @@ class Steps:
 
     # -- the request ------------------------------------------------------------------------
 
-    def _send(self, session: Session, frozen: _Frozen) -> None:
-        session.is_sending = True
+    def _send(self, session: Session, frozen: _Frozen) -> bool:
+        """Make the request and note that it was done; false if a refresh has overtaken it."""
+        with self._locked:
+            if session.rebases != frozen.rebases:
+                return False
+            session.is_sending = True  # from now on, no refresh moves the draft
         try:
             content = self._request(session, frozen.taken)
             self._settle(session, frozen, content)
         finally:
             session.is_sending = False
+        return True
 
     def _request(self, session: Session, taken: Snapshot) -> CollectionContent:
         if taken.content is not None:
@@ -225,6 +240,7 @@ class Steps:
             paths = {f.file: f.path for f in taken.files if f.file.revision != f.revision}
             attached = session.attached(paths)
             settle(session.draft, taken)
+            session.let_go()
             session.forget_ids(f.file for f in taken.files if f.file.revision == f.revision)
             session.commits += 1
             session.portable_data_hash = content.item.portable_data_hash

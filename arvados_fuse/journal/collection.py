@@ -211,6 +211,8 @@ class CollectionJournal:
     ) -> None:
         """The cluster has everything up to a generation: forget it. Waits for the disk.
 
+        Does nothing if it is forgotten already, with a later one.
+
         portable_data_hash: of the version that has it
         attached: the paths in that version of files whose identifiers later records use. They may
             be left out when no later record uses them
@@ -220,8 +222,10 @@ class CollectionJournal:
         with self._lock:
             self._check_use()
             index = generation + 1 - self._generations[0].number
-            if not 0 < index < len(self._generations):
-                raise ValueError(f"generation {generation} is not sealed, or committed already")
+            if index >= len(self._generations):
+                raise ValueError(f"generation {generation} is not sealed")
+            if index <= 0:
+                return
             follower = self._generations[index]
             self._with_reserve(lambda: follower.log.append(Based(portable_data_hash, attached)))
         with self._syncing:

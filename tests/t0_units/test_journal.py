@@ -110,13 +110,22 @@ def test_a_failed_commit_is_part_of_the_next(journal: CollectionJournal) -> None
     assert journal.is_empty
 
 
-def test_a_generation_is_committed_once_and_only_when_sealed(journal: CollectionJournal) -> None:
+def test_a_generation_is_committed_only_when_sealed(journal: CollectionJournal) -> None:
     with pytest.raises(ValueError, match="not sealed"):
         journal.committed(1, "v1", {})
+
+
+def test_a_generation_that_was_forgotten_with_a_later_one_is_no_more(
+    journal: CollectionJournal, tmp_path: Path
+) -> None:
     journal.rotate()
+    journal.rotate()
+    write(journal, b"later")
+    journal.committed(2, "v2", {})
     journal.committed(1, "v1", {})
-    with pytest.raises(ValueError, match="committed already"):
-        journal.committed(1, "v1", {})
+    recovered = orphan(tmp_path).read(UUID)
+    assert recovered is not None
+    assert recovered.portable_data_hash == "v2"
 
 
 def test_bytes_stay_for_a_record_that_comes_after_the_rotation(
