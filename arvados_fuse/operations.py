@@ -129,7 +129,7 @@ class Operations(llfuse.Operations):
         if name == "..":
             return parent.parent or parent
         try:
-            return parent.child(name)
+            return parent.find(name)
         except NoSuchEntry as error:
             log.debug("%s", error)
             return None

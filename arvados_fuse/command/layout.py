@@ -35,6 +35,8 @@ In each collection and project there is more that is found by name, and not list
   .arvados#versions/    the stored versions of the collection, by number
   .arvados#project      the record of the project, as JSON
 
+In this directory there is .arvados#mount, which tells how the mount is.
+
 To unmount: fusermount -u and the path of this directory.
 """
 

@@ -22,6 +22,7 @@ from arvados_fuse.command.layout import plant_root
 from arvados_fuse.command.listening import start_listening
 from arvados_fuse.command.problem import CommandError
 from arvados_fuse.command.renewal import Renewal
+from arvados_fuse.command.status import MountStatus
 from arvados_fuse.command.writing import Writer
 from arvados_fuse.errors import FileSystemError
 from arvados_fuse.fresh import SingleFlight
@@ -129,24 +130,34 @@ def _file_system(settings: Settings, access: clusters.Access, kernel: Kernel) ->
     renewal = Renewal(access.token, read_token, cluster, inodes, llfuse.lock)
     new_client = _keep_clients(settings, access, renewal, metrics)
     writer = _writer(settings, cluster, new_client, access.host) if settings.writable else None
+    client = new_client()
+    blocks = _block_cache(settings, client, metrics)
+    trust = Trust(settings.refresh_time_s)
+    status = MountStatus(
+        settings,
+        access.host,
+        has_event_bus=bool(cluster.websocket_url),
+        trust=trust,
+        blocks=blocks,
+        metrics=metrics,
+        writer=writer,
+    )
     around = Surroundings(
         cluster=cluster,
         inodes=inodes,
         flights=SingleFlight(llfuse.lock_released, REQUEST_TIME_LIMIT_S),
         kernel=kernel,
         names=NameRules(cluster.slash_substitution, settings.encoding),
-        trust=Trust(settings.refresh_time_s),
+        trust=trust,
         background=Refresher(inodes, llfuse.lock, Workers(REFRESH_THREADS, "refresh")),
         started_ns=time.time_ns(),
+        status=status.record,
         writing=writer.writing if writer is not None else None,
     )
     if writer is not None:
         writer.recover(settings)
     with llfuse.lock:
         plant_root(settings.places, around)
-    client = new_client()
-    blocks = _block_cache(settings, client, metrics)
-
     stop_listening = start_listening(
         settings, access, renewal, around, lock=llfuse.lock, metrics=metrics
     )

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from arvados_fuse.api import ArvadosCluster, CollectionContent
+    from arvados_fuse.api import ArvadosCluster, CollectionContent, Record
     from arvados_fuse.command.arguments import Settings
+    from arvados_fuse.commit.pending import PendingCollection
     from arvados_fuse.commit.session import Session
     from arvados_fuse.fresh import Unlocked
     from arvados_fuse.keep.client import KeepClient
@@ -98,6 +99,18 @@ class Writer:
             Nobody(),
             manifest_size=len(content.manifest_text),
         )
+
+    def pending(self) -> list[PendingCollection]:
+        """What the cluster does not have yet. Called with the file system's lock held."""
+        return self._committer.pending()
+
+    def journal_use(self) -> Record:
+        """Where the journal is, and how much it holds."""
+        return {
+            "directory": str(self._journal.directory),
+            "used_bytes": self._journal.used_bytes,
+            "limit_bytes": self._journal.limit_bytes,
+        }
 
     def start(self) -> None:
         """Start to commit. Call it in the process that serves the mount."""

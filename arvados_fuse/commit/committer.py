@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from arvados_fuse.collection.tree import Tree
+from arvados_fuse.commit.pending import PendingCollection
 from arvados_fuse.commit.session import Owner, Session
 from arvados_fuse.errors import FileSystemError
 
@@ -50,9 +51,20 @@ class _Plan:
     due: when it is to be committed, in seconds of time.monotonic; None if not at all
     ended: when the last commit ended
     failures: how many commits have failed one after the other
+    failing_since: when the first of these had failed, in seconds since 1970; None without one
     """
 
-    __slots__ = ("done", "due", "ended", "failures", "is_running", "outcome", "taken", "wanted")
+    __slots__ = (
+        "done",
+        "due",
+        "ended",
+        "failing_since",
+        "failures",
+        "is_running",
+        "outcome",
+        "taken",
+        "wanted",
+    )
 
     def __init__(self) -> None:
         self.wanted = self.taken = self.done = 0
@@ -60,6 +72,7 @@ class _Plan:
         self.due: float | None = None
         self.ended = float("-inf")
         self.failures = 0
+        self.failing_since: float | None = None
         self.is_running = False
 
 
@@ -161,6 +174,25 @@ class Committer:
     def sessions(self) -> list[Session]:
         """All collections that are being changed."""
         return list(self._plans)
+
+    def pending(self) -> list[PendingCollection]:
+        """What the cluster does not have yet, collection by collection."""
+        now = time.monotonic()
+        with self._changed:
+            return [
+                PendingCollection(
+                    session.uuid,
+                    is_committing=plan.is_running,
+                    pending_bytes=session.pending_bytes,
+                    pending_files=session.pending_files,
+                    error="" if plan.outcome is None else str(plan.outcome),
+                    failing_since=plan.failing_since,
+                    failures=plan.failures,
+                    next_try_s=None if plan.due is None else max(0.0, plan.due - now),
+                )
+                for session, plan in self._plans.items()
+                if not session.is_scratch and (session.draft.is_dirty or plan.outcome is not None)
+            ]
 
     # -- requests ---------------------------------------------------------------------------
 
@@ -312,9 +344,13 @@ class Committer:
                 plan.due = plan.ended + QUIET_S  # to see whether the session is over
             if plan.failures:
                 log.info("Committed %s after %d failures.", session.uuid, plan.failures)
-            plan.failures = 0
+            plan.failures, plan.failing_since = 0, None
             return
         plan.failures += 1
         pause_s = min(FIRST_RETRY_S * 2.0 ** (plan.failures - 1), LONGEST_RETRY_S)
         plan.due = plan.ended + pause_s if plan.due is None else plan.due
-        log.error("Cannot commit %s (will try again): %s", session.uuid, error)
+        if plan.failing_since is None:
+            plan.failing_since = time.time()
+            log.error(
+                "Cannot commit %s, and will try again until it succeeds: %s", session.uuid, error
+            )

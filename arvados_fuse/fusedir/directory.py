@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from arvados_fuse.errors import NoSuchEntry, NotPermitted
 from arvados_fuse.fresh import FreshBase
+from arvados_fuse.fusedir.status import MOUNT_RECORD, StatusFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from arvados_fuse.api import Cluster, Item
+    from arvados_fuse.api import Cluster, Item, Record
     from arvados_fuse.commit.writing import Writing
     from arvados_fuse.events import Event
     from arvados_fuse.fresh import KernelNotifier, SingleFlight
@@ -50,6 +51,7 @@ class Surroundings:
     trust: until when what the cluster said may be trusted
     background: has a directory refreshed without a request that waits for it
     started_ns: when the mount was made, nanoseconds since 1970; the time of what has none
+    status: returns what the mount says of itself; called with the lock held
     writing: what changes need; None if the mount is read-only
     """
 
@@ -61,6 +63,7 @@ class Surroundings:
     trust: Trust
     background: Background
     started_ns: int
+    status: Callable[[], Record]
     writing: Writing | None = None
 
     @property
@@ -252,6 +255,14 @@ class Directory(FreshBase):
 
         with self.in_use():
             self.around.flights.run((self, what), work, take_over)
+
+    def find(self, name: str) -> FreshBase:
+        """Return the object called `name`, or in the root what tells of the mount. As `child`."""
+        if name == MOUNT_RECORD and self.parent is None:
+            file = StatusFile(self, self.around.status())
+            self.around.inodes.add(file)
+            return file
+        return self.child(name)
 
     def plant(self) -> None:
         """Become the root of the mount: the first object in the inode table."""

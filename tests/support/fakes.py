@@ -287,6 +287,7 @@ class FakeMount:
             trust=self.trust,
             background=self.background,
             started_ns=MODIFIED_NS,
+            status=lambda: {"mode": "test"},
         )
 
     @property

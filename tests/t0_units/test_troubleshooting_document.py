@@ -20,6 +20,8 @@ def quoted() -> list[str]:
     """What stands in `code` in the columns "line", and log lines named elsewhere in the tables."""
     lines = []
     for header, rows in tables(DOCUMENT):
+        if "line" not in header:
+            continue
         column = header.index("line")
         for row in rows:
             lines += re.findall(r"`([^`]+)`", row[column])
