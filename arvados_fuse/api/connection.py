@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import math
 import socket
 import ssl
+import threading
+import time
 import urllib.parse
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +36,13 @@ REQUEST_TIME_LIMIT_S = 300
 """Longest silence of the API server in one request, as in the official client."""
 
 
+LONGEST_PAUSE_S = 10.0
+"""Between two tries of one request. The library by itself doubles it up to a quarter of an hour."""
+
+MOST_START_RETRIES = 3
+"""How often the library may try again to fetch the discovery document, with pauses of its own."""
+
+
 class Connection:
     """Requests to one host with one token, from any thread.
 
@@ -53,12 +63,19 @@ class Connection:
         self._retries = retries
         self._metrics = metrics
         self._idle: list[Any] = []
+        self._patience_s = math.inf
+        self._hurried = threading.Event()
         _check_reachable(host, insecure)
 
     def use_token(self, token: str) -> None:
         """Send all further requests with another token. Those under way keep the one they have."""
         self._token = token
         self._idle = []
+
+    def limit_patience(self, patience_s: float) -> None:
+        """From now on give up requests that have failed for so long, whatever retries are left."""
+        self._patience_s = patience_s
+        self._hurried.set()
 
     def discovery(self) -> Record:
         """Return the discovery document, which says what the cluster can do."""
@@ -106,10 +123,24 @@ class Connection:
     def send(self, request: Callable[[Any], Any]) -> Record:
         """Send the request that `request` makes with a client object, and return the answer."""
         self._metrics.api_calls += 1
-        answer = self.call(lambda client: request(client).execute(num_retries=self._retries))
+        answer = self.call(lambda client: self._execute(request(client)))
         if not isinstance(answer, dict):
             raise RecordError("The cluster answered with something that is not a record.")
         return answer
+
+    def _execute(self, request: Any) -> Any:
+        began_at = time.monotonic()
+
+        def pause(time_s: float) -> None:
+            if time.monotonic() > began_at + self._patience_s:
+                raise ClusterUnreachable(f"{self._host} does not answer, and the mount is ending.")
+            if self._hurried.is_set():
+                time.sleep(min(time_s, 1.0))
+            else:
+                self._hurried.wait(min(time_s, LONGEST_PAUSE_S))
+
+        request._sleep = pause  # no public name for it
+        return request.execute(num_retries=self._retries)
 
     def call(self, action: Callable[[Any], Any]) -> Any:
         """Do `action` with a client object that nobody else uses meanwhile."""
@@ -131,7 +162,7 @@ class Connection:
                 f"https://{self._host}/discovery/v1/apis/{{api}}/{{apiVersion}}/rest",
                 self._token,
                 insecure=self._insecure,
-                num_retries=self._retries,
+                num_retries=min(self._retries, MOST_START_RETRIES),
                 timeout=REQUEST_TIME_LIMIT_S,
             )
         except (AttributeError, TypeError) as error:

@@ -8,6 +8,7 @@ starting process returns only then, and only after the mount has answered a requ
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import sys
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["reap", "start"]
+__all__ = ["END_TIME_LIMIT_S", "reap", "start"]
 
 log = logging.getLogger(__name__)
 
@@ -58,21 +59,25 @@ def start(serve: Callable[[Callable[[], None]], int], mount_dir: Path, *, keep_o
     return process
 
 
-def reap(process: int) -> None:
-    """Wait for the mount process to end; make it end if it does not."""
-    deadline = time.monotonic() + END_TIME_LIMIT_S
-    while os.waitpid(process, os.WNOHANG) == (0, 0):
+def reap(process: int, time_limit_s: float = math.inf) -> int:
+    """Wait for the mount process to end, and return its exit code.
+
+    time_limit_s: after which it is made to end
+    """
+    deadline = time.monotonic() + time_limit_s
+    while (ended := os.waitpid(process, os.WNOHANG)) == (0, 0):
         if time.monotonic() > deadline:
             os.kill(process, signal.SIGKILL)
-            os.waitpid(process, 0)
-            return
+            ended = os.waitpid(process, 0)
+            break
         time.sleep(0.01)
+    return os.waitstatus_to_exitcode(ended[1])
 
 
 def _end(process: int) -> None:
     """Ask the mount process to unmount, and wait for its end."""
     os.kill(process, signal.SIGTERM)
-    reap(process)
+    reap(process, END_TIME_LIMIT_S)
 
 
 def _wait_for_report(process: int, reader: int) -> bytes:

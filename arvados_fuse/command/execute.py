@@ -21,20 +21,30 @@ __all__ = ["run"]
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 
 
-def run(command: Sequence[str], mount_dir: Path, start_mount: Callable[[], int]) -> int:
+def run(
+    command: Sequence[str],
+    mount_dir: Path,
+    start_mount: Callable[[], int],
+    *,
+    may_have_changes: bool = False,
+) -> int:
     """Start a mount on `mount_dir`, run `command`, and end the mount.
 
     start_mount: mounts and returns the number of the process that serves the mount
-    Returns the command's exit code; -N if signal N ended it; the errno if it could not start.
+    may_have_changes: whether the mount may take as long to end as saving takes
+    Returns the command's exit code; -N if signal N ended it; the errno if it could not start. If
+    that is 0 and the mount fails, as it does when something cannot be saved, the mount's exit code.
     Raises CommandError if the mount cannot be started, or if a signal comes before that is done.
     """
     with _Signals() as signals:
         process = start_mount()
         signals.hold()
+        ended = 0
         try:
-            return _run(command, signals)
+            code = _run(command, signals)
         finally:
-            _end(mount_dir, process)
+            ended = _end(mount_dir, process, may_have_changes)
+        return code or ended
 
 
 def _run(command: Sequence[str], signals: _Signals) -> int:
@@ -47,13 +57,19 @@ def _run(command: Sequence[str], signals: _Signals) -> int:
     return child.wait()
 
 
-def _end(mount_dir: Path, process: int) -> None:
-    """End the mount. That it cannot be unmounted does not change what the command did."""
+def _end(mount_dir: Path, process: int, may_have_changes: bool) -> int:
+    """End the mount, and return its exit code.
+
+    That it cannot be unmounted does not change what the command did.
+    """
     try:
         mountpoint.unmount(mount_dir)
     except CommandError as error:
         print(f"arv-mount: {error}", file=sys.stderr)
-    background.reap(process)
+    if may_have_changes:
+        return background.reap(process)
+    background.reap(process, background.END_TIME_LIMIT_S)
+    return 0
 
 
 class _Signals(contextlib.AbstractContextManager["_Signals"]):

@@ -65,6 +65,11 @@ def _mount(settings: Settings) -> int:
         keep_output=bool(settings.command),
     )
     if settings.command:
-        return execute.run(settings.command, settings.mount_dir, start)
+        return execute.run(
+            settings.command,
+            settings.mount_dir,
+            start,
+            may_have_changes=settings.writable,
+        )
     start()
     return 0

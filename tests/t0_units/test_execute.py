@@ -117,6 +117,21 @@ def test_a_mount_that_does_not_end_is_ended(tmp_path, monkeypatch):
     assert time.monotonic() - began < 600
 
 
+class TestMountWithChanges:
+    @pytest.mark.parametrize(("command", "mount", "code"), [(0, 75, 75), (3, 75, 3), (0, 0, 0)])
+    def test_its_failure_counts_where_the_command_succeeds(self, tmp_path, command, mount, code):
+        process = subprocess.Popen(["sh", "-c", f"exit {mount}"])
+        run = ["sh", "-c", f"exit {command}"]
+        assert execute.run(run, tmp_path, lambda: process.pid, may_have_changes=True) == code
+        process.returncode = 0  # execute has waited for it
+
+    def test_is_given_the_time_that_saving_takes(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(background, "END_TIME_LIMIT_S", 0.0)
+        process = subprocess.Popen(["sh", "-c", "sleep 0.3; exit 75"])
+        assert execute.run(["true"], tmp_path, lambda: process.pid, may_have_changes=True) == 75
+        process.returncode = 0
+
+
 class TestSignalBeforeTheCommand:
     def test_ends_the_start(self, tmp_path):
         with pytest.raises(KeyboardInterrupt):
