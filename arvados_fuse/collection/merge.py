@@ -113,6 +113,7 @@ def rebase(draft: Draft, theirs: Tree, conflict_name: Callable[[str], str]) -> M
     merge.settle_contests()
     merge.bring_back()
     _note_all(draft.root)
+    _forget_clean(draft.root)
     return merge.merged
 
 
@@ -136,6 +137,14 @@ def _note_all(directory: DraftDirectory) -> None:
         if isinstance(entry, DraftDirectory):
             _note_all(entry)
     directory.changed = {name for name in directory.overlay if directory.differs(name)}
+
+
+def _forget_clean(directory: DraftDirectory) -> None:
+    """Let go of directories of which the new base says all there is to say."""
+    for name, entry in list(directory.overlay.items()):
+        if isinstance(entry, DraftDirectory):
+            _forget_clean(entry)
+            directory.forget(name)
 
 
 class _Merge:

@@ -267,10 +267,10 @@ class Session:
 
         Who reads an unlinked file has what is left of its chunks in its extents.
         """
-        for chunk, files in list(self._users.items()):
-            files = {f for f in files if f.parent is not None and f.extents.is_pending(chunk)}
-            if files:
-                self._users[chunk] = files
+        for chunk, users in list(self._users.items()):
+            left = {f for f in users if f.parent is not None and f.extents.is_pending(chunk)}
+            if left:
+                self._users[chunk] = left
             else:
                 del self._users[chunk]
                 self._uploads.pop(chunk, None)

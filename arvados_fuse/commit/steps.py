@@ -95,26 +95,12 @@ class Steps:
             self.compose(session)
             return
         for attempt in range(1, MOST_TRIES + 1):
-            with self._locked:
-                is_dirty = session.draft.is_dirty
-                if not is_dirty:
-                    session.let_go()
-                    session.forget_undone()
-            if not is_dirty:
+            if not self._is_dirty(session):
                 if session.settled:
                     self._take_over(session)
                 return
-            if self._is_behind(session):
-                self._take_over(session)
-            frozen = self._freeze(session)
-            if frozen is None:
-                return
-            started_at = time.monotonic()
-            self.bring_blocks(session, frozen.taken)
-            if time.monotonic() - started_at > LONG_UPLOAD_S and self._is_behind(session):
-                continue
             try:
-                if self._send(session, frozen):
+                if self._commit_once(session):
                     return
             except ClusterError:
                 # What others did between the question and the request may be why.
@@ -123,6 +109,19 @@ class Steps:
         raise ClusterError(
             f"The collection {session.uuid} is changed by others faster than it can be committed."
         )
+
+    def _commit_once(self, session: Session) -> bool:
+        """Go through the steps; false if what others did has overtaken them."""
+        if self._is_behind(session):
+            self._take_over(session)
+        frozen = self._freeze(session)
+        if frozen is None:
+            return True
+        started_at = time.monotonic()
+        self.bring_blocks(session, frozen.taken)
+        if time.monotonic() - started_at > LONG_UPLOAD_S and self._is_behind(session):
+            return False
+        return self._send(session, frozen)
 
     def compose(self, session: Session) -> str:
         """Bring everything to Keep, and return the manifest of a collection that is never saved.
@@ -139,6 +138,15 @@ class Steps:
                 session.let_go()
             session.journal.committed(sealed.generation, "", {})
             return full_manifest(taken)
+
+    def _is_dirty(self, session: Session) -> bool:
+        """Whether there is something to commit; if not, nothing is left of what was undone."""
+        with self._locked:
+            if session.draft.is_dirty:
+                return True
+            session.let_go()
+            session.forget_undone()
+            return False
 
     # -- what others did --------------------------------------------------------------------
 

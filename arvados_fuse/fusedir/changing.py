@@ -7,7 +7,8 @@ A change is made in the draft and noted in the journal at once; commits follow i
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Protocol
 
 from arvados_fuse.collection.draft import DraftDirectory, DraftFile, check_name
 from arvados_fuse.collection.rename import rename
@@ -15,6 +16,7 @@ from arvados_fuse.errors import (
     Busy,
     Exists,
     IsDirectory,
+    NoSuchEntry,
     NotDirectory,
     NotPermitted,
     OtherCollection,
@@ -22,11 +24,13 @@ from arvados_fuse.errors import (
 )
 from arvados_fuse.fusedir.directory import Directory
 from arvados_fuse.fusedir.drafted import DraftBacked
-from arvados_fuse.fusedir.tree import TopDirectory, TreeBacked
+from arvados_fuse.fusedir.tree import TopDirectory
 from arvados_fuse.fusefile import AttributeChange, CollectionFile, kept_with
 from arvados_fuse.journal.records import Mkdir, Rename, Rmdir, Unlink
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from arvados_fuse.commit.session import Session
     from arvados_fuse.fresh import FreshBase
 
@@ -69,13 +73,6 @@ class WritableTop(TopDirectory, Protocol):
         """The journal is short of room: bring what it has of this collection to the cluster."""
 
 
-class _Found(NamedTuple):
-    """An entry that is to be changed: its true name and its object."""
-
-    key: str
-    thing: FreshBase
-
-
 class ChangingDirectory(DraftBacked):
     """A directory of a collection whose entries can be changed."""
 
@@ -88,6 +85,11 @@ class ChangingDirectory(DraftBacked):
 
     def own_draft(self) -> DraftDirectory:
         """Return the draft of this directory, made now if there is none. There is a session."""
+        raise NotImplementedError
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether a path leads here; not if it was removed, here or by others."""
         raise NotImplementedError
 
     def make_subdirectory(self, key: str, name: str) -> CollectionSubdirectory:
@@ -131,23 +133,23 @@ class ChangingDirectory(DraftBacked):
 
     def write_file(self, file: CollectionFile, offset: int, data: bytes) -> None:
         """Write into `file`. May give the lock up."""
-        session = self.collection.begin()
-        draft = self._draft_of(file)
-        draft.pins += 1  # it must not leave the overlay while the lock is given up
-        try:
-            session.write(draft, offset, data)
-        finally:
-            draft.pins -= 1
+        with self._changing() as session:
+            draft = self._draft_of(file)
+            draft.pins += 1  # it must not leave the overlay while the lock is given up
+            try:
+                session.write(draft, offset, data)
+            finally:
+                draft.pins -= 1
         self._keep(file, AttributeChange(mtime_ns=time.time_ns()))
         if session.is_short_of_room:
             self.collection.relieve()
 
     def truncate_file(self, file: CollectionFile, size: int) -> None:
         """Cut `file` off, or lengthen it by zeros. May give the lock up."""
-        session = self.collection.begin()
-        draft = self._draft_of(file)
-        if size != draft.size:
-            session.truncate(draft, size)
+        with self._changing() as session:
+            draft = self._draft_of(file)
+            if size != draft.size:
+                session.truncate(draft, size)
         self._keep(file, AttributeChange(mtime_ns=time.time_ns()))
         self.collection.noted()
 
@@ -184,11 +186,17 @@ class ChangingDirectory(DraftBacked):
         draft = file.draft
         if draft is not None and (file.is_unlinked or self._drafted.get(file.key) is file):
             return draft
-        if self._child(file.key) is not file:
+        if not (self.is_shown and self._is_shown_as(file.key, file)):
             raise Stale(f"{file.path()} was changed elsewhere since it was opened; open it again.")
         entry = self.own_draft().open_file(file.key)
         self._pin(file, entry)
         return entry
+
+    def _is_shown_as(self, key: str, file: CollectionFile) -> bool:
+        found = self._child(key)
+        if found is not None:
+            self.around.inodes.drop_if_unused(found)
+        return found is file
 
     # -- changes of entries -----------------------------------------------------------------
 
@@ -197,52 +205,56 @@ class ChangingDirectory(DraftBacked):
 
         Raises Exists, InvalidArgument, NameTooLong, NameNotText, and what `begin` does.
         """
-        session = self._begin_change(name)
-        entry = self.own_draft().create(name)
-        session.created(entry)
-        self._touched()
-        file = self._file_of(entry)
+        check_name(name)
+        with self._changing(self) as session:
+            self._check_free(name)
+            entry = self.own_draft().create(name)
+            session.created(entry)
+            self._touched()
+            file = self._file_of(entry)
         self._keep(file, AttributeChange(mtime_ns=time.time_ns()))
         return file
 
     def mkdir(self, name: str) -> Directory:
         """Make a new directory. May give the lock up; raises as `create`."""
-        session = self._begin_change(name)
-        entry = self.own_draft().mkdir(name)
-        session.note(Mkdir(entry.path()))
-        self._touched()
-        directory = self._directory_of(entry)
+        check_name(name)
+        with self._changing(self) as session:
+            self._check_free(name)
+            entry = self.own_draft().mkdir(name)
+            session.note(Mkdir(entry.path()))
+            self._touched()
+            directory = self._directory_of(entry)
         directory.kept = AttributeChange(mtime_ns=time.time_ns())
         return directory
 
     def unlink(self, name: str) -> None:
         """Remove a file. May give the lock up. Raises NoSuchEntry, IsDirectory."""
-        session = self.collection.begin()
-        key, thing = self._entry(name)
-        if not isinstance(thing, CollectionFile):
-            raise IsDirectory(f"{name!r} is a directory.")
-        self._keep_content(thing)
-        path = self._path_in_collection(key)
-        self.own_draft().unlink(key)
-        session.note(Unlink(path))
-        self._removed(key, thing)
-        self._touched()
+        with self._changing(self) as session:
+            thing = self._entry(name)
+            if not isinstance(thing, CollectionFile):
+                raise IsDirectory(f"{name!r} is a directory.")
+            self._keep_content(thing)
+            path = self._path_in_collection(thing.key)
+            self.own_draft().unlink(thing.key)
+            session.note(Unlink(path))
+            self._removed(thing.key, thing)
+            self._touched()
 
     def rmdir(self, name: str) -> None:
         """Remove an empty directory. May give the lock up.
 
         Raises NoSuchEntry, NotDirectory, NotEmpty.
         """
-        session = self.collection.begin()
-        key, thing = self._entry(name)
-        if not isinstance(thing, ChangingDirectory):
-            raise NotDirectory(f"{name!r} is not a directory.")
-        thing.load(thing._node())
-        path = self._path_in_collection(key)
-        thing.draft = self.own_draft().rmdir(key)
-        session.note(Rmdir(path))
-        self._removed(key, thing)
-        self._touched()
+        self._load_ahead(name)
+        with self._changing(self) as session:
+            thing = self._entry(name)
+            if not isinstance(thing, ChangingDirectory):
+                raise NotDirectory(f"{name!r} is not a directory.")
+            path = self._path_in_collection(thing.key)
+            thing.draft = self.own_draft().rmdir(thing.key)
+            session.note(Rmdir(path))
+            self._removed(thing.key, thing)
+            self._touched()
 
     def move(self, name: str, target: Directory, new_name: str) -> None:
         """Move an entry to another directory, or give it another name. May give the lock up.
@@ -252,54 +264,73 @@ class ChangingDirectory(DraftBacked):
         """
         if not isinstance(target, ChangingDirectory):
             raise NotPermitted("Files can be moved within collections and between them only.")
-        self.collection.begin()
-        session = target._begin_change(new_name, may_exist=True)
-        key, thing = self._entry(name)
-        new_key, replaced = target._target(new_name)
-        if replaced is thing:
-            return
+        check_name(new_name)
         if target.collection is not self.collection:
-            self._move_far(key, thing, target, new_key, replaced)
+            self._move_far(name, target, new_name)
             return
-        self._drafted_object(thing)
-        if replaced is not None:
-            target._keep_content(replaced)
-        old, new = self._path_in_collection(key), target._path_in_collection(new_key)
-        rename(self.own_draft(), key, target.own_draft(), new_key)
-        session.note(Rename(old, new))
-        self._moved_over(key, thing, target, new_key, replaced)
+        target._load_ahead(new_name)
+        with self._changing(self, target) as session:
+            thing = self._entry(name)
+            replaced = target._found(new_name)
+            if replaced is thing:
+                return
+            key, new_key = thing.key, new_name if replaced is None else replaced.key
+            self._drafted_object(thing)
+            if replaced is not None:
+                target._keep_content(replaced)
+            old, new = self._path_in_collection(key), target._path_in_collection(new_key)
+            rename(self.own_draft(), key, target.own_draft(), new_key)
+            session.note(Rename(old, new))
+            self._moved_over(key, thing, target, new_key, replaced)
 
-    def _move_far(
-        self,
-        key: str,
-        thing: FreshBase,
-        target: ChangingDirectory,
-        new_key: str,
-        replaced: FreshBase | None,
-    ) -> None:
+    def _move_far(self, name: str, target: ChangingDirectory, new_name: str) -> None:
         """Move a file to another collection, by reference: no data moves.
 
         First the other collection gets it, and commits it, then it is removed here: at no moment is
         it in neither.
         """
-        if not isinstance(thing, CollectionFile):
-            raise OtherCollection(f"The directory {key!r} can be copied to another collection.")
-        if isinstance(replaced, Directory):
-            raise IsDirectory(f"{new_key!r} is a directory.")
-        self._draft_of(thing)
+        with self._changing(self):
+            thing = self._entry(name)
+            if not isinstance(thing, CollectionFile):
+                raise OtherCollection(
+                    f"The directory {name!r} can be copied to another collection."
+                )
+            self._draft_of(thing)
         self.collection.commit()  # what is only in the journal of this collection has to get out
-        draft = self._draft_of(thing)
-        if thing.is_unlinked or thing.key != key or draft.extents.pending_chunks():
-            raise Busy(f"{key!r} is being changed.")
+        with self._changing(self), target._changing(target) as session:
+            # Since this may have given the lock up for the other collection, all is seen anew.
+            draft = self._draft_of(thing)
+            if self._found(name) is not thing or draft.extents.pending_chunks():
+                raise Busy(f"{name!r} is being changed.")
+            self._copy(thing, draft, target, new_name, session)
+        target.collection.commit()
+        self.unlink(name)
+
+    def _copy(
+        self,
+        thing: CollectionFile,
+        draft: DraftFile,
+        target: ChangingDirectory,
+        new_name: str,
+        session: Session,
+    ) -> None:
+        """Give another collection, whose session it is, a file, and the object with it."""
+        replaced = target._found(new_name)
+        if isinstance(replaced, ChangingDirectory):
+            raise IsDirectory(f"{new_name!r} is a directory.")
+        new_key = new_name
         if replaced is not None:
-            target.unlink(new_key)
+            new_key = replaced.key
+            target._keep_content(replaced)
+            path = target._path_in_collection(new_key)
+            target.own_draft().unlink(new_key)
+            session.note(Unlink(path))
+            target._removed(new_key, replaced)
         copy = target.own_draft().create(new_key)
         copy.write_all(draft.extents)
-        target.collection.begin().created(copy)
-        self._hand_over(key, thing, target, copy)
+        session.created(copy)
+        self._hand_over(thing.key, thing, target, copy)
         target._touched()
-        target.collection.commit()
-        self.unlink(self.around.names.present(key))
 
     def _hand_over(
         self, key: str, thing: CollectionFile, target: ChangingDirectory, copy: DraftFile
@@ -313,32 +344,67 @@ class ChangingDirectory(DraftBacked):
         if thing.kept is not None:
             target._kept[copy.name] = thing.kept
 
-    def _begin_change(self, name: str, *, may_exist: bool = False) -> Session:
-        """Begin to make an entry called `name`, and return the session. May give the lock up."""
-        check_name(name)
-        session = self.collection.begin()
-        self._files()
-        if not may_exist and self._child(name) is not None:
+    @contextmanager
+    def _changing(self, *directories: ChangingDirectory) -> Iterator[Session]:
+        """Begin to change something. May give the lock up, but not any more when it has begun.
+
+        directories: whose entries are going to change, and are loaded for that; all of them of this
+            collection, and none of them removed, or NoSuchEntry is raised
+        """
+        with ExitStack() as held:
+            for directory in directories:
+                held.enter_context(directory.in_use())
+            session = self.collection.begin()
+            while not all(directory._node().loaded for directory in directories):
+                for directory in directories:
+                    directory.load(directory._node())
+                session = self.collection.begin()
+            for directory in directories:
+                directory._check_shown()
+            session.users += 1
+            try:
+                yield session
+            finally:
+                session.users -= 1
+
+    def _load_ahead(self, name: str) -> None:
+        """Parse a directory of which it matters whether it is empty. May give the lock up.
+
+        What is not loaded when that is found out is parsed with the lock held.
+        """
+        child = self.children.get(name)
+        if isinstance(child, ChangingDirectory):
+            child.load(child._node())
+
+    def _check_shown(self) -> None:
+        """Raise NoSuchEntry if no path leads here any more."""
+        if not self.is_shown:
+            raise NoSuchEntry(f"The directory {self.name!r} has been removed.")
+
+    def _check_free(self, name: str) -> None:
+        """Raise Exists if there is an entry called `name`."""
+        found = self._found(name)
+        if found is not None:
+            self.around.inodes.drop_if_unused(found)
             raise Exists(f"{name!r} is there already.")
-        return session
 
-    def _entry(self, name: str) -> _Found:
-        """Return the entry that is shown as `name`. May give the lock up. Raises NoSuchEntry."""
-        thing = self.child(name)
-        key = thing.key if isinstance(thing, CollectionFile | TreeBacked) else name
-        return _Found(key, thing)
+    def _entry(self, name: str) -> CollectionFile | ChangingDirectory:
+        """Return the entry that is shown as `name`. Raises NoSuchEntry."""
+        found = self._found(name)
+        if found is None:
+            raise self.no_such_entry(name)
+        return found
 
-    def _target(self, name: str) -> tuple[str, FreshBase | None]:
-        """Return the true name that an entry moved to `name` gets, and what has it now."""
-        thing = self._child(name)
-        return name, thing
+    def _found(self, name: str) -> CollectionFile | ChangingDirectory | None:
+        """Return the entry that is shown as `name`; None if there is none."""
+        found = self._shown_child(name)
+        assert found is None or isinstance(found, CollectionFile | ChangingDirectory)
+        return found
 
     def _keep_content(self, thing: FreshBase) -> None:
         """See to it that who has a file open keeps its content when its name is gone."""
         if isinstance(thing, CollectionFile) and thing.uses > 0:
             self._draft_of(thing)
-        elif isinstance(thing, ChangingDirectory):
-            thing.load(thing._node())
 
     def _drafted_object(self, thing: FreshBase) -> None:
         """Let the draft know an entry that keeps its object while it moves."""
@@ -417,6 +483,11 @@ class CollectionSubdirectory(ChangingDirectory):
         if self.draft is None:
             self.draft = self.parent.own_draft().directory(self.key)
         return self.draft
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether a path leads here; not if it was removed, here or by others."""
+        return self.parent.children.get(self.key) is self and self.parent.is_shown
 
     def lifetime(self, now: float) -> float:
         """As long as its collection's content."""

@@ -154,6 +154,15 @@ class DraftBacked(TreeBacked):
         self._drafted.pop(file.key, None)
         self.around.inodes.release(file)
 
+    def leave_draft(self) -> None:
+        """The directory was removed elsewhere: it has no part in the draft any more."""
+        self.draft = None
+        for file in list(self._drafted.values()):
+            self._unpin(file)
+        for child in self.children.values():
+            if isinstance(child, DraftBacked):
+                child.leave_draft()
+
     def forget_draft(self) -> None:
         """There is no draft any more, here and below."""
         self.draft = None
@@ -210,6 +219,7 @@ class DraftBacked(TreeBacked):
                 del self.children[name]
                 self._moved.pop(name, None)
                 self._forget_entry(name)
+                child.leave_draft()
             elif isinstance(entry, DraftDirectory):
                 child.draft = entry
                 child.move_to(entry.base or EMPTY)

@@ -147,13 +147,18 @@ class TreeBacked(Directory):
     def child(self, name: str) -> FreshBase:
         """Return the file or directory called `name`. Raises NoSuchEntry, ManifestError."""
         self.collection.refresh()
+        found = self._shown_child(name)
+        if found is None:
+            raise self.no_such_entry(name)
+        return found
+
+    def _shown_child(self, name: str) -> FreshBase | None:
+        """Return what is shown as `name`; None if nothing is. May give the lock up."""
         found = self._child(name)
         if found is None:
             self._subdirectories()  # notes those that are shown under another name
             if name in self._odd:
                 found = self._child(self._odd[name])
-        if found is None:
-            raise self.no_such_entry(name)
         return found
 
     def _child(self, name: str) -> FreshBase | None:

@@ -57,10 +57,19 @@ class WritableCollection(ChangingDirectory):
             self.session = self.make_session(self.committer)
             self.draft = self.session.draft.root
             self.uses += 1
-        # From now on it does not end for a while, so that what begins it can go on with it.
-        self.session.used_at = time.monotonic()
-        self.session.base_journal()
-        return self.session
+        session = self.session
+        session.used_at = time.monotonic()
+        session.users += 1  # so that it does not end meanwhile
+        try:
+            session.base_journal()
+        finally:
+            session.users -= 1
+        return session
+
+    @property
+    def is_shown(self) -> bool:
+        """Always: a collection that is trashed can still be seen by who is in it."""
+        return True
 
     def own_draft(self) -> DraftDirectory:
         """Return the draft of the top directory. There is a session."""
