@@ -2,18 +2,20 @@
 
 VENV     := .venv
 OFFICIAL := .venv-official
+BENCH    := .venv-bench
 MOUNT    ?= $(HOME)/keep
 DATA     ?= $(or $(XDG_DATA_HOME),$(HOME)/.local/share)/arvados-standalone
 PYTHON   ?= python3
 TESTS    ?= tests
 
-.PHONY: help setup mount unmount test check format clean
+.PHONY: help setup mount unmount test check format bench bench-quick clean
 
 help:
 	@echo "make mount    start the standalone cluster and mount it  (MOUNT=DIR DATA=DIR)"
 	@echo "make unmount  end both"
 	@echo "make test     all checks and all tests, real mounts included  (TESTS=PATH for a part)"
 	@echo "make check    ruff, mypy and the import layers"
+	@echo "make bench    measure us, the official driver and the machine, half an hour; and bench-quick"
 	@echo "make setup    the virtual environment in $(VENV), and what it needs from Debian"
 	@echo "make format   format the code"
 	@echo "make clean    remove what the other targets made in this directory"
@@ -39,8 +41,15 @@ format: setup
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
+# Nothing else should run meanwhile. Root's rights let it empty the kernel's caches for cold rows.
+bench: $(BENCH)/.complete $(OFFICIAL)/.complete
+	$(BENCH)/bin/python -m benchmarks.bench --write --charts docs
+
+bench-quick: $(BENCH)/.complete $(OFFICIAL)/.complete
+	$(BENCH)/bin/python -m benchmarks.bench --quick
+
 clean:
-	rm -rf $(VENV) $(OFFICIAL) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OFFICIAL) $(BENCH) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/.complete: pyproject.toml setup.py scripts/install-debian-packages
 	scripts/install-debian-packages
@@ -55,4 +64,13 @@ $(VENV)/.complete: pyproject.toml setup.py scripts/install-debian-packages
 $(OFFICIAL)/.complete: $(VENV)/.complete Makefile
 	$(PYTHON) -m venv $(OFFICIAL)
 	$(OFFICIAL)/bin/pip install --quiet --disable-pip-version-check "arvados-fuse>=3.2,<3.3"
+	touch $@
+
+# For benchmarks only: our driver runs from here too, without the tools of development.
+$(BENCH)/.complete: pyproject.toml setup.py scripts/install-debian-packages
+	scripts/install-debian-packages
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/pip install --quiet --disable-pip-version-check --upgrade pip "setuptools>=78.1.1"
+	PYTHONWARNINGS=ignore $(BENCH)/bin/pip install --quiet --disable-pip-version-check \
+	    --editable ".[bench]"
 	touch $@

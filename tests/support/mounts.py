@@ -20,6 +20,7 @@ from pathlib import Path
 ARV_MOUNT = Path(sys.executable).with_name("arv-mount")
 
 START_TIME_LIMIT_S = 30
+START_POLL_S = 0.005
 END_TIME_LIMIT_S = 20
 HANG_TIME_LIMIT_S = 60
 
@@ -31,6 +32,7 @@ class RunningMount:
     """`arv-mount --foreground` on `directory`, with `arguments` after it.
 
     env: the whole environment of the process
+    command: the program, or the first words of the command line
     expected_log: regular expressions of log lines that are no trouble
     time_limit_s: how long a test may use it, until it counts as hanging and is ended
     """
@@ -40,7 +42,7 @@ class RunningMount:
         directory: Path,
         *arguments: str,
         env: dict[str, str],
-        command: Path = ARV_MOUNT,
+        command: Path | tuple[str | Path, ...] = ARV_MOUNT,
         time_limit_s: float = HANG_TIME_LIMIT_S,
     ) -> None:
         self._time_limit_s = time_limit_s
@@ -50,9 +52,10 @@ class RunningMount:
         self.log_path = directory.with_name(directory.name + ".log")
         with suppress(FileExistsError):  # also where a dead mount is
             directory.mkdir()
+        words = command if isinstance(command, tuple) else (command,)
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [command, "--foreground", *arguments, directory],
+                [*words, "--foreground", *arguments, directory],
                 env=env,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -82,7 +85,7 @@ class RunningMount:
             if time.monotonic() > deadline:
                 self.process.kill()
                 raise AssertionError(f"arv-mount did not mount in time:\n{self.log}")
-            time.sleep(0.02)
+            time.sleep(START_POLL_S)
         self._watchdog = threading.Timer(self._time_limit_s, self._dump_and_kill)
         self._watchdog.daemon = True
         self._watchdog.start()

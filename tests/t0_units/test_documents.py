@@ -25,6 +25,7 @@ _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 OPTIONS_OF_OTHERS = {
     "--name",  # arv-put
     *("--rounds", "--hours", "--objects"),  # benchmarks
+    *("--list", "--row", "--latency", "--bandwidth"),  # benchmarks.bench
     "--user",  # systemctl
     # arv-standalone, checked with its own document
     *("--api-port", "--keep-port", "--faults", "--sample", "--while-used"),

@@ -1,0 +1,105 @@
+"""The table of figures, on the terminal and in the document."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from benchmarks.bench.model import LIMIT, OFFICIAL, OURS, Row, Scenario
+from benchmarks.bench.registry import GROUPS
+from benchmarks.bench.runner import Medians
+
+__all__ = ["DOCUMENT", "names_in", "table", "update"]
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "performance.md"
+HEADER = (
+    "| work | unit | official | ours | limit | ours / official | ours / limit | goal | met |\n"
+    "| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+)
+_ROW = re.compile(r"^\| (.+?) \| .*\n", re.MULTILINE)
+
+
+def line(row: Row, figures: Mapping[str, float]) -> str:
+    """One row of the table."""
+    ours = figures.get(OURS)
+    cells = [row.name, row.unit, *(number(figures.get(side)) for side in (OFFICIAL, OURS, LIMIT))]
+    for side in (OFFICIAL, LIMIT):
+        other = figures.get(side)
+        cells.append(number(ours / other if ours is not None and other else None))
+    missed = row.missed(figures)
+    met = "yes" if not any(missed) else "no" if all(missed) else "in part"
+    if ours is None:
+        met = "not measured"
+    return f"| {' | '.join([*cells, ', '.join(row.goals()), met])} |\n"
+
+
+def number(value: float | None) -> str:
+    """A figure with three digits that mean something, or nothing."""
+    if value is None:
+        return ""
+    digits = 3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0
+    return f"{value:.{digits}f}" if value >= 0.01 or value <= 0 else f"{value:.4f}"
+
+
+def table(medians: Medians) -> str:
+    """All rows that were measured, as a Markdown table."""
+    return HEADER + "".join(line(row, figures) for row, figures in medians.items())
+
+
+def names_in(text: str) -> dict[str, str]:
+    """The lines of tables in a text by what their first cell says."""
+    lines = {match[1]: match[0] for match in _ROW.finditer(text)}
+    return {name: line for name, line in lines.items() if name not in ("work", "---")}
+
+
+def update(medians: Medians, rounds: int) -> None:
+    """Put what was measured into the document; rows that were not measured stay."""
+    text = DOCUMENT.read_text()
+    for group, scenarios in GROUPS.items():
+        lines = names_in(between(text, group))
+        lines.update((row.name, line(row, figures)) for row, figures in medians.items())
+        rows = "".join(lines.get(row.name, line(row, {})) for row in rows_of(scenarios))
+        limits = dict.fromkeys(f"- {s.rows[0].name}: {s.limit}\n" for s in scenarios if s.limit)
+        content = (
+            f"{HEADER}{rows}\nThe limit, by the first row that it is for:\n\n{''.join(limits)}"
+        )
+        text = replaced(text, group, content)
+    DOCUMENT.write_text(replaced(text, "conditions", conditions(rounds)))
+
+
+def rows_of(scenarios: Iterable[Scenario]) -> list[Row]:
+    """The rows of some scenarios."""
+    return [row for scenario in scenarios for row in scenario.rows]
+
+
+def conditions(rounds: int) -> str:
+    """Where and when it was measured."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
+    today = datetime.datetime.now(datetime.timezone.utc)
+    return (
+        f"Last measured on {today:%Y-%m-%d}: {os.cpu_count()} processors, {memory:.0f} GiB,"
+        f" {platform.system()} {platform.release()}, Python {platform.python_version()};"
+        f" {rounds} rounds; load average at the end {os.getloadavg()[1]:.1f}.\n"
+    )
+
+
+def _marked(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(<!-- measured: {name} -->\n)(.*?)(<!-- end of {name} -->\n)", re.DOTALL)
+
+
+def between(text: str, name: str) -> str:
+    """What stands between the markers of a name."""
+    match = _marked(name).search(text)
+    if match is None:
+        raise SystemExit(f"{DOCUMENT} has no markers for {name!r}: put them back.")
+    return match[2]
+
+
+def replaced(text: str, name: str, content: str) -> str:
+    """The text with other content between the markers of a name."""
+    between(text, name)
+    return _marked(name).sub(lambda match: f"{match[1]}\n{content}\n{match[3]}", text, count=1)
