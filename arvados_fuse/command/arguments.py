@@ -20,7 +20,7 @@ from arvados_fuse.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Action", "Settings", "make_parser", "parse"]
+__all__ = ["Action", "Recover", "Settings", "make_parser", "parse"]
 
 
 class Action(enum.Enum):
@@ -30,6 +30,14 @@ class Action(enum.Enum):
     REPLACE = "replace"
     UNMOUNT = "unmount"
     UNMOUNT_ALL = "unmount-all"
+
+
+class Recover(enum.Enum):
+    """What to do with journals whose mounts are dead."""
+
+    LIST = "list"
+    COMMIT = "commit"
+    DISCARD = "discard"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,8 @@ class Settings:
     commit_delay_s: for how long the changes of a burst may be collected; 0 to commit each
     journal_dir: where what is written and not yet committed is kept
     journal_size: bytes of that from which on writers wait; 0 for what suits the disk
+    recover: what to do with what dead mounts have left there, in place of mounting; None to mount
+    journal: the name of the journal that is to be discarded; else ""
     logfile: where log lines go; None for standard error, or the system log when in background
     refresh_time_s: for how long what the cluster said is trusted
     directory_cache, file_cache: limits in bytes; a file_cache of 0 is chosen from what is free
@@ -76,6 +86,8 @@ class Settings:
     commit_delay_s: float
     journal_dir: Path
     journal_size: int
+    recover: Recover | None
+    journal: str
     debug: bool
     logfile: Path | None
     retries: int
@@ -97,11 +109,13 @@ def parse(arguments: Sequence[str]) -> Settings:
     found = parser.parse_args(arguments)
     if found.standalone_dir is not None and not found.standalone:
         parser.error("--standalone-dir is only of use with --standalone")
+    recover = None if found.recover is None else Recover(found.recover)
+    _check_target(parser, found.mount_dir, recover)
     if found.command == []:
         parser.error("--exec needs a command")
     command = found.command or ()
     return Settings(
-        mount_dir=Path(os.path.abspath(found.mount_dir)),
+        mount_dir=Path(os.path.abspath(found.mount_dir or "")),
         action=found.action,
         places=places(found),
         filters=found.filters,
@@ -118,6 +132,8 @@ def parse(arguments: Sequence[str]) -> Settings:
         commit_delay_s=found.commit_delay,
         journal_dir=found.journal_dir or _usual_journal_dir(),
         journal_size=found.journal_size,
+        recover=recover,
+        journal=found.mount_dir or "" if recover is Recover.DISCARD else "",
         debug=found.debug,
         logfile=found.logfile,
         retries=found.retries,
@@ -128,6 +144,18 @@ def parse(arguments: Sequence[str]) -> Settings:
         disk_cache_dir=found.disk_cache_dir,
         standalone_dir=(found.standalone_dir or _standalone_dir()) if found.standalone else None,
     )
+
+
+def _check_target(
+    parser: argparse.ArgumentParser, target: str | None, recover: Recover | None
+) -> None:
+    """End the process if what the options are about is missing, or there is too much of it."""
+    if recover is Recover.DISCARD and target is None:
+        parser.error("--recover discard needs the name of the journal; --recover shows the names")
+    elif recover in (Recover.LIST, Recover.COMMIT) and target is not None:
+        parser.error(f"--recover {recover.value} takes no MOUNT_DIR")
+    elif recover is None and target is None:
+        parser.error("the following arguments are required: MOUNT_DIR")
 
 
 def _standalone_dir() -> Path:
@@ -150,7 +178,9 @@ def make_parser() -> argparse.ArgumentParser:
         " the environment or in ~/.config/arvados/settings.conf. Unmount with: fusermount -u"
         " MOUNT_DIR",
     )
-    parser.add_argument("mount_dir", metavar="MOUNT_DIR", help="an empty directory to mount on")
+    parser.add_argument(
+        "mount_dir", metavar="MOUNT_DIR", nargs="?", help="an empty directory to mount on"
+    )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     add_layout_options(parser)
     _add_access_options(parser)
@@ -210,6 +240,15 @@ def _add_life_options(parser: argparse.ArgumentParser) -> None:
     action("--unmount", Action.UNMOUNT, "unmount what FUSE has mounted there, and exit")
     action(
         "--unmount-all", Action.UNMOUNT_ALL, "unmount all that FUSE has mounted there or below it"
+    )
+    actions.add_argument(
+        "--recover",
+        nargs="?",
+        choices=[each.value for each in Recover],
+        const=Recover.LIST.value,
+        help="list what mounts that did not end well have left in the journal (the default),"
+        " commit what of that is this user's, or discard the journal that is named in place of"
+        " MOUNT_DIR; and exit",
     )
     parser.set_defaults(action=Action.MOUNT)
     group.add_argument(

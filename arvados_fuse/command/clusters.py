@@ -5,13 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import arvados.config
+import arvados.util
 
 from arvados_fuse.command.problem import BAD_SETTINGS_FILE, CommandError
+from arvados_fuse.keep.client import KeepClient
+from arvados_fuse.keep.services import ServiceList
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-__all__ = ["Access", "configured", "current_token", "embedded"]
+    from arvados_fuse.api import Record
+    from arvados_fuse.metrics import Metrics
+
+__all__ = ["Access", "configured", "current_token", "embedded", "keep_clients"]
 
 START_TIME_LIMIT_S = 60.0
 """How long the embedded cluster may take to start; its first start makes keys and the sample."""
@@ -51,6 +58,35 @@ def configured() -> Access:
         insecure=arvados.config.flag_is_true("ARVADOS_API_HOST_INSECURE"),
         keep_services=settings.get("ARVADOS_KEEP_SERVICES", ""),
         keep_proxy=settings.get("ARVADOS_KEEP_PROXY", ""),
+    )
+
+
+def keep_clients(
+    access: Access,
+    list_services: Callable[[], Sequence[Record]],
+    token: Callable[[], str],
+    *,
+    retries: int,
+    metrics: Metrics,
+) -> Callable[[], KeepClient]:
+    """Return what makes Keep clients of a cluster, which share the list of its services.
+
+    list_services: asks the cluster for them; token: returns the one to use now
+    Raises CommandError for settings that make no sense.
+    """
+    try:
+        services = ServiceList(
+            list_services, keep_services=access.keep_services, keep_proxy=access.keep_proxy
+        )
+    except ValueError as error:
+        raise CommandError(str(error)) from None
+    return lambda: KeepClient(
+        services,
+        token,
+        insecure=access.insecure,
+        retries=retries,
+        metrics=metrics,
+        ca_file=arvados.util.ca_certs_path(),
     )
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sys
 import warnings
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
 from arvados_fuse.command import arguments, background, execute
-from arvados_fuse.command.arguments import Action, Settings
+from arvados_fuse.command.arguments import Action, Recover, Settings
+from arvados_fuse.command.leftovers import discard_journal, list_journals
 from arvados_fuse.command.problem import BAD_SETTINGS_FILE, CommandError
 from arvados_fuse.command.unmounting import unmount_all, unmount_here
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["main"]
 
@@ -23,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns the exit code: 0 when a foreground mount was unmounted, a background mount works, or
     what was to be unmounted is gone; the command's with --exec; 1 for what cannot be done; 2 for
-    a wrong command line.
+    a wrong command line; 75 if something that was written is still not saved.
     """
     try:
         return _run(arguments.parse(sys.argv[1:] if argv is None else argv))
@@ -33,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(settings: Settings) -> int:
+    if settings.recover is not None:
+        return _recover(settings, settings.recover)
     if settings.action is Action.UNMOUNT:
         unmount_here(settings.mount_dir, settings.subtype, settings.unmount_timeout_s)
         return 0
@@ -45,16 +49,36 @@ def _run(settings: Settings) -> int:
     return _mount(settings)
 
 
-def _mount(settings: Settings) -> int:
+def _recover(settings: Settings, recover: Recover) -> int:
+    if recover is Recover.LIST:
+        print(list_journals(settings.journal_dir))
+    elif recover is Recover.DISCARD:
+        print(discard_journal(settings.journal_dir, settings.journal))
+    else:
+        with _late_import():
+            from arvados_fuse.command import recommit  # noqa: PLC0415
+        return recommit.commit_journals(settings)
+    return 0
+
+
+@contextmanager
+def _late_import() -> Iterator[None]:
+    """Import what needs the client library: --help and wrong arguments need not wait for it.
+
+    What libraries warn of when they are imported is for developers, not for our users. Raises
+    CommandError for bad settings, which the library reads when it is imported.
+    """
     try:
-        # Imported late: --help and wrong arguments need not wait for the client library. What
-        # libraries warn of when they are imported is for developers, not for our users.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            from arvados_fuse.command import mount  # noqa: PLC0415
+            yield
     except ValueError:
-        # The library reads the settings when it is imported.
         raise CommandError(BAD_SETTINGS_FILE) from None
+
+
+def _mount(settings: Settings) -> int:
+    with _late_import():
+        from arvados_fuse.command import mount  # noqa: PLC0415
 
     if settings.foreground and not settings.command:
         return mount.serve(settings, lambda: None)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import logging.handlers
 import os
 import resource
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import arvados.util
 import llfuse
 
 from arvados_fuse.api import ArvadosCluster
@@ -20,7 +18,8 @@ from arvados_fuse.command.crunchstat import report
 from arvados_fuse.command.ending import obey_signals, signals_blocked
 from arvados_fuse.command.layout import plant_root
 from arvados_fuse.command.listening import start_listening
-from arvados_fuse.command.problem import CommandError
+from arvados_fuse.command.logs import start_logging
+from arvados_fuse.command.problem import EXIT_UNSAVED, CommandError
 from arvados_fuse.command.renewal import Renewal
 from arvados_fuse.command.status import MountStatus
 from arvados_fuse.command.writing import Writer
@@ -33,7 +32,6 @@ from arvados_fuse.inodes import InodeCache, Inodes
 from arvados_fuse.keep.cache import DEFAULT_RAM_CACHE_SIZE, BlockCache
 from arvados_fuse.keep.client import KeepClient
 from arvados_fuse.keep.disk import default_disk_cache_size, disk_cache_slots
-from arvados_fuse.keep.services import ServiceList
 from arvados_fuse.keep.workers import Workers
 from arvados_fuse.kernel import Kernel
 from arvados_fuse.metrics import Metrics
@@ -53,9 +51,6 @@ WORKERS = 10
 REQUEST_TIME_LIMIT_S = 600.0
 """How long one request may wait for the slow work of another."""
 
-EXIT_UNSAVED = 75
-"""Exit code when something written could not be saved (sysexits.h: EX_TEMPFAIL)."""
-
 NOFILE_WANTED = 10240
 """Open files that a large disk cache needs: one for each block in use."""
 
@@ -67,7 +62,7 @@ def serve(settings: Settings, ready: Callable[[], None]) -> int:
     other exception leaves the mount point "not connected": a crash must not look like an empty
     directory.
     """
-    _start_logging(settings)
+    start_logging(settings)
     mountpoint.prepare(settings.mount_dir)
     directory = settings.standalone_dir
     access = clusters.configured() if directory is None else clusters.embedded(directory)
@@ -128,7 +123,13 @@ def _file_system(settings: Settings, access: clusters.Access, kernel: Kernel) ->
     # The token of the embedded cluster never changes.
     read_token = clusters.current_token if settings.standalone_dir is None else lambda: access.token
     renewal = Renewal(access.token, read_token, cluster, inodes, llfuse.lock)
-    new_client = _keep_clients(settings, access, renewal, metrics)
+    new_client = clusters.keep_clients(
+        access,
+        renewal.cluster.keep_services,
+        lambda: renewal.token,
+        retries=settings.retries,
+        metrics=metrics,
+    )
     writer = _writer(settings, cluster, new_client, access.host) if settings.writable else None
     client = new_client()
     blocks = _block_cache(settings, client, metrics)
@@ -178,28 +179,6 @@ def _file_system(settings: Settings, access: clusters.Access, kernel: Kernel) ->
         encoding=settings.encoding,
     )
     return _FileSystem(operations, metrics, writer, renewal, stop_waiting)
-
-
-def _keep_clients(
-    settings: Settings, access: clusters.Access, renewal: Renewal, metrics: Metrics
-) -> Callable[[], KeepClient]:
-    """Return what makes Keep clients for the settings. Raises CommandError."""
-    try:
-        services = ServiceList(
-            renewal.cluster.keep_services,
-            keep_services=access.keep_services,
-            keep_proxy=access.keep_proxy,
-        )
-    except ValueError as error:
-        raise CommandError(str(error)) from None
-    return lambda: KeepClient(
-        services,
-        lambda: renewal.token,
-        insecure=access.insecure,
-        retries=settings.retries,
-        metrics=metrics,
-        ca_file=arvados.util.ca_certs_path(),
-    )
 
 
 def _writer(
@@ -301,30 +280,3 @@ def _serve_until_unmounted(kernel: Kernel) -> None:
         raise
     kernel.stop()
     llfuse.close(unmount=True)
-
-
-def _start_logging(settings: Settings) -> None:
-    """Send log lines to the file, standard error, or the system log. Raises CommandError."""
-    handler: logging.Handler
-    if settings.logfile is not None:
-        try:
-            handler = logging.FileHandler(settings.logfile)
-        except OSError as error:
-            raise CommandError(
-                f"Cannot write to the log file {settings.logfile}: {error.strerror}."
-            ) from None
-    elif settings.foreground or settings.command:
-        handler = logging.StreamHandler()
-    elif os.path.exists("/dev/log"):
-        handler = logging.handlers.SysLogHandler("/dev/log")
-    else:
-        # Standard error is there only until the mount works; success is told by the exit code.
-        handler = logging.StreamHandler()
-        handler.setLevel(logging.WARNING)
-    handler.setFormatter(
-        logging.Formatter("%(asctime)s arv-mount[%(process)d] %(levelname)s: %(message)s")
-    )
-    ours = logging.getLogger("arvados_fuse")
-    ours.addHandler(handler)
-    ours.setLevel(logging.DEBUG if settings.debug else logging.INFO)
-    ours.propagate = False

@@ -9,6 +9,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
+from arvados_fuse.command.units import duration_text, size_text
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -46,12 +48,12 @@ class Progress:
         done = max(0, self._at_first.size - left.size)
         elapsed_s = max(now - self._began_at, 1e-3)
         words = (
-            f"Saving: {_size(done)} of {_size(max(self._at_first.size, left.size))},"
+            f"Saving: {size_text(done)} of {size_text(max(self._at_first.size, left.size))},"
             f" {left.files} files in {left.collections} collections left"
         )
         if done:
             rate = done / elapsed_s
-            words += f", {_size(rate)}/s, about {_duration(left.size / rate)} to go"
+            words += f", {size_text(rate)}/s, about {duration_text(left.size / rate)} to go"
         return words
 
 
@@ -98,20 +100,3 @@ def _report(
     if terminal is not None and has_line:
         terminal.write(_ERASE)
         terminal.flush()
-
-
-def _size(size: float) -> str:
-    """Return a number of bytes as people read it."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
-
-
-def _duration(time_s: float) -> str:
-    minutes, seconds = divmod(round(time_s), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime
 import logging
 import shutil
+import threading
 from typing import TYPE_CHECKING
 
 from arvados_fuse.api.writing import ArvadosWriting
 from arvados_fuse.collection.tree import Tree
+from arvados_fuse.command.progress import Left, reported
 from arvados_fuse.commit.committer import Committer
 from arvados_fuse.commit.recovery import Nobody, Recovery
 from arvados_fuse.commit.steps import Steps
@@ -32,6 +34,9 @@ __all__ = ["Writer"]
 
 LARGEST_JOURNAL = 64 << 30
 """Bytes that a journal holds unless another size was asked for."""
+
+LAST_PATIENCE_S = 15.0
+"""For how long a request is repeated when the mount is ending."""
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +62,10 @@ class Writer:
         keep: stores blocks; it has to live until `finish` has returned, and is closed there
         """
         self._keep = keep
+        self._connection = cluster.connection
+        self._locked = locked
+        self._finishing = threading.Lock()
+        self._is_saved: bool | None = None  # known when it has finished
         user_uuid = cluster.user_uuid()
         about = About(
             host=host,
@@ -85,11 +94,17 @@ class Writer:
         )
         self.writing = Writing(self._committer, changes, settings.storage_classes)
 
-    def recover(self, settings: Settings) -> None:
-        """Commit what mounts of this user have left that did not end well. Waits."""
+    def recover(self, settings: Settings) -> bool:
+        """Commit what mounts of this user have left that did not end well. Waits.
+
+        Returns whether that was possible; what could not be committed stays, with a line in the
+        log. Raises JournalError.
+        """
+        is_complete = True
         for orphan in orphans(settings.journal_dir, self._user_uuid[:5], self._user_uuid):
             log.info("Found the journal of a mount that was cut off: %s", orphan.directory)
-            self._recovery.recover(orphan)
+            is_complete &= self._recovery.recover(orphan)
+        return is_complete
 
     def _begin_recovery(self, uuid: str, content: CollectionContent) -> Session:
         return self._committer.make_session(
@@ -119,9 +134,19 @@ class Writer:
     def finish(self) -> bool:
         """Commit what is left, once, when no request comes any more. Returns whether all is saved.
 
-        What is not stays in the journal.
+        What is not stays in the journal. May be called by several threads, which all wait then.
         """
-        failed = self._committer.finish()
+        with self._finishing:
+            if self._is_saved is None:
+                self._is_saved = self._finish()
+            return self._is_saved
+
+    def _finish(self) -> bool:
+        # What waits for a cluster that is away waits no longer; what gets on takes its time.
+        self._connection.limit_patience(LAST_PATIENCE_S)
+        self._keep.limit_patience(LAST_PATIENCE_S)
+        with reported(self._left):
+            failed = self._committer.finish()
         self._keep.close()
         self._journal.close()
         for session in failed:
@@ -132,6 +157,15 @@ class Writer:
                 self._journal.directory,
             )
         return not failed
+
+    def _left(self) -> Left:
+        with self._locked:
+            pending = self._committer.pending()
+        return Left(
+            collections=len(pending),
+            files=sum(each.pending_files for each in pending),
+            size=sum(each.pending_bytes for each in pending),
+        )
 
 
 def _usual_size(directory: Path) -> int:

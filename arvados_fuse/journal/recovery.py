@@ -30,7 +30,7 @@ from arvados_fuse.journal.journal import ABOUT, LOCK, UNFINISHED_PREFIX, About, 
 from arvados_fuse.journal.log import log_name, read_log
 from arvados_fuse.journal.records import Based, Closed, Operation, Synced, Write
 
-__all__ = ["Orphan", "Recovered", "orphans"]
+__all__ = ["Orphan", "Recovered", "orphans", "take_lock"]
 
 logger = logging.getLogger(__name__)
 
@@ -104,10 +104,11 @@ class Orphan:
     """The journal of a dead mount, locked for us. One thread at a time.
 
     directory: where it is
+    lock: None to look at it only
     about: whose it was; fields are empty where that is damaged
     """
 
-    def __init__(self, directory: Path, lock: OpenFile) -> None:
+    def __init__(self, directory: Path, lock: OpenFile | None) -> None:
         self.directory = directory
         self.about = _read_about(directory)
         self._lock: OpenFile | None = lock
@@ -169,13 +170,13 @@ def orphans(root: Path, cluster_id: str, user_uuid: str) -> list[Orphan]:
         directory = root / name
         if name.startswith(UNFINISHED_PREFIX):
             _remove_unfinished(directory)
-        elif name.startswith(prefix) and (lock := _take_lock(directory)) is not None:
+        elif name.startswith(prefix) and (lock := take_lock(directory)) is not None:
             _remove_dropped(directory)
             found.append(Orphan(directory, lock))
     return found
 
 
-def _take_lock(directory: Path) -> OpenFile | None:
+def take_lock(directory: Path) -> OpenFile | None:
     """The lock of a journal, or None when somebody lives there, or it is gone."""
     try:
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW

@@ -9,6 +9,7 @@ wrong bytes twice is not asked a third time.
 import hashlib
 import http.client
 import logging
+import math
 import random
 import threading
 import time
@@ -30,6 +31,9 @@ from arvados_fuse.metrics import Metrics
 __all__ = ["DEFAULT_TIMEOUTS", "Buffer", "KeepClient", "Timeouts"]
 
 logger = logging.getLogger(__name__)
+
+_LAST_SPACING_S = 2.0
+"""Longest wait between two rounds once patience is limited."""
 
 Buffer = bytes | bytearray | memoryview | mmap
 """Memory that can be read without copying it."""
@@ -63,6 +67,8 @@ class KeepClient:
         self._pool = ConnectionPool(insecure=insecure, ca_file=ca_file)
         self._exchanges = Exchanges(self._pool, token, timeouts)
         self._closing = threading.Event()
+        self._hurried = threading.Event()  # also when closing
+        self._patience_s = math.inf
         self._has_warned_of_classes = False
 
     def get(
@@ -136,9 +142,18 @@ class KeepClient:
         logger.error("Keep write error: %s", error)
         raise error
 
+    def limit_patience(self, patience_s: float) -> None:
+        """From now on give a block up that has failed for so long, however many retries are left.
+
+        A transfer that goes on is not broken off.
+        """
+        self._patience_s = patience_s
+        self._hurried.set()
+
     def close(self) -> None:
         """Break off every transfer and every wait; whoever waits gets ClusterUnreachable."""
         self._closing.set()
+        self._hurried.set()
         self._pool.close()
 
     def _run_round(
@@ -164,9 +179,12 @@ class KeepClient:
 
     def _rounds(self) -> Iterator[int]:
         """The numbers of the rounds; waits and asks for the services again between them."""
+        began_at = time.monotonic()
         for round_number in range(self._retries + 1):
             started_at = time.monotonic()
             yield round_number
+            if time.monotonic() > began_at + self._patience_s:
+                return
             if round_number < self._retries:
                 self._back_off(round_number, started_at)
                 self._services.refresh()
@@ -175,7 +193,11 @@ class KeepClient:
         """Wait for the time of the next round, some jitter before the end of the spacing."""
         spacing_s = self._timeouts.spacing_s(round_number)
         due_at = started_at + spacing_s * random.uniform(0.75, 1.0)  # noqa: S311 (no secret)
-        self._closing.wait(max(0.0, due_at - time.monotonic()))
+        wait_s = max(0.0, due_at - time.monotonic())
+        if self._hurried.is_set():
+            self._closing.wait(min(wait_s, _LAST_SPACING_S))
+        else:
+            self._hurried.wait(wait_s)
         self._stop_if_closing()
 
     def _stop_if_closing(self) -> None:

@@ -46,6 +46,8 @@ def test_defaults_are_those_of_the_official_driver(tmp_path, monkeypatch):
         commit_delay_s=1,
         journal_dir=Path("/state/arvados/journal"),
         journal_size=0,
+        recover=None,
+        journal="",
         debug=False,
         logfile=None,
         retries=10,

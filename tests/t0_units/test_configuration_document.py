@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from arvados_fuse.command import arguments
-from arvados_fuse.command.mount import EXIT_UNSAVED
+from arvados_fuse.command.problem import EXIT_UNSAVED
 from tests.support.documents import first_cells, section
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
