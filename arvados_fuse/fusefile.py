@@ -117,6 +117,12 @@ class File(FreshBase):
         """
         return None
 
+    def sign_changes_anew(self) -> None:
+        """Get new block signatures for the draft, as far as there are. May give the lock up.
+
+        Raises what asking the cluster and a commit do.
+        """
+
     # What changes a file may give the lock up.
 
     def check_writable(self) -> None:
@@ -389,3 +395,9 @@ class CollectionFile(File):
         if is_same_content(fresh, segments):
             return fresh
         return self._directory.signed_anew(segments, version)
+
+    def sign_changes_anew(self) -> None:
+        """Get new block signatures for the draft, as far as there are."""
+        self.commit()  # it signs anew what only this mount has sent
+        self.invalidate()
+        self.refresh()

@@ -227,10 +227,17 @@ class SegmentsHandle:
 
     def _read_draft(self, draft: DraftFile, offset: int, size: int) -> bytes | memoryview:
         """Read what was changed here, as it is now."""
-        pieces = [self._read_extent(e) for e in draft.extents.pieces(offset, offset + size)]
+        try:
+            pieces = self._draft_pieces(draft, offset, size)
+        except AccessRefused:
+            self.thing.sign_changes_anew()
+            pieces = self._draft_pieces(self.thing.draft or draft, offset, size)
         if self._error is not None:
             raise type(self._error)(*self._error.args)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _draft_pieces(self, draft: DraftFile, offset: int, size: int) -> list[bytes | memoryview]:
+        return [self._read_extent(e) for e in draft.extents.pieces(offset, offset + size)]
 
     def _read_extent(self, extent: Extent) -> bytes | memoryview:
         source = extent.source

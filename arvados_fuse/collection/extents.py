@@ -15,10 +15,11 @@ There are no locks: whoever changes a map sees to it that nobody else uses it me
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple, Protocol
 
+from arvados_fuse.collection.signing import block_name
 from arvados_fuse.collection.table import Segment
 
 __all__ = ["MAX_BLOCK", "ChunkLike", "Extent", "ExtentMap", "Pending", "Source", "Spot", "Stored"]
@@ -202,6 +203,14 @@ class ExtentMap:
                 filled._append(min(MAX_BLOCK, size - done), Stored(locator, 0))
         self._pages, self._firsts = filled._pages, filled._firsts
 
+    def sign(self, locators: Mapping[str, str]) -> None:
+        """Let blocks have other locators, with newer signatures.
+
+        ``locators``: by hash and size of the blocks; others stay as they are.
+        """
+        for page in self._pages:
+            page.sources = [_signed(source, locators) for source in page.sources]
+
     # -- questions --------------------------------------------------------------------------
 
     def __len__(self) -> int:
@@ -249,6 +258,15 @@ class ExtentMap:
     def is_pending(self, chunk: ChunkLike) -> bool:
         """Whether a chunk of the journal holds bytes of the file."""
         return any(_is_in(source, chunk) for page in self._pages for source in page.sources)
+
+    def blocks(self) -> set[str]:
+        """Hash and size of the blocks of Keep that hold bytes of the file."""
+        return {
+            block_name(source.locator)
+            for page in self._pages
+            for source in page.sources
+            if isinstance(source, Stored)
+        }
 
     def has_holes(self) -> bool:
         """Whether any byte comes from nowhere."""
@@ -344,6 +362,13 @@ class ExtentMap:
 
 def _is_in(source: Source, chunk: ChunkLike) -> bool:
     return isinstance(source, Pending) and source.chunk is chunk
+
+
+def _signed(source: Source, locators: Mapping[str, str]) -> Source:
+    if not isinstance(source, Stored):
+        return source
+    locator = locators.get(block_name(source.locator))
+    return source if locator is None else Stored(locator, source.offset)
 
 
 def _goes_on(source: Source, size: int, following: Source) -> bool:

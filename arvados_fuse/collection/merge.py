@@ -29,6 +29,7 @@ from typing import NamedTuple
 
 from arvados_fuse.collection.draft import BaseEntry, Draft, DraftDirectory, DraftFile
 from arvados_fuse.collection.extents import ExtentMap
+from arvados_fuse.collection.signing import block_name
 from arvados_fuse.collection.table import Segment
 from arvados_fuse.collection.tree import Tree, TreeDirectory
 from arvados_fuse.errors import ManifestError
@@ -205,6 +206,9 @@ class _Merge:
     ) -> None:
         theirs = _segments(parent, found)
         same = theirs is not None and _same(file.settled, theirs)
+        if theirs is not None and same:
+            # Whoever goes on reading it, or has changed a part of it, needs signatures that hold.
+            file.extents.sign({block_name(locator): locator for locator, _, _ in theirs})
         clean_in_place = file.in_place and not file.is_dirty
         if theirs is not None and file.parent is not None and (same or not file.is_dirty):
             if clean_in_place and not file.pins:

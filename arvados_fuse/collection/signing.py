@@ -1,12 +1,12 @@
 """New signatures for old segments: the same bytes, by the locators of another manifest."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from arvados_fuse.collection.locator import LOCATOR
 from arvados_fuse.collection.table import Segment
 
-__all__ = ["is_same_content", "signed_as_in"]
+__all__ = ["block_name", "is_same_content", "signed_as_in", "signed_locators"]
 
 _SIGNED = re.compile(f"(?<= ){LOCATOR}(?= )")
 _BARE_LENGTH = 33
@@ -16,7 +16,7 @@ _BARE_LENGTH = 33
 def is_same_content(some: Sequence[Segment], others: Sequence[Segment]) -> bool:
     """Whether both describe the same runs of the same blocks, whatever the signatures."""
     return len(some) == len(others) and all(
-        (_bare(a.locator), a.offset, a.size) == (_bare(b.locator), b.offset, b.size)
+        (block_name(a.locator), a.offset, a.size) == (block_name(b.locator), b.offset, b.size)
         for a, b in zip(some, others, strict=True)
     )
 
@@ -26,18 +26,28 @@ def signed_as_in(manifest_text: str, segments: Sequence[Segment]) -> list[Segmen
 
     None if it does not have all of the blocks.
     """
-    wanted = {_bare(segment.locator) for segment in segments}
-    found = {}
-    for match in _SIGNED.finditer(manifest_text):
-        bare = _bare(match[0])
-        if bare in wanted:
-            found[bare] = match[0]
+    wanted = {block_name(segment.locator) for segment in segments}
+    found = signed_locators(manifest_text, wanted)
     if found.keys() != wanted:
         return None
-    return [segment._replace(locator=found[_bare(segment.locator)]) for segment in segments]
+    return [segment._replace(locator=found[block_name(segment.locator)]) for segment in segments]
 
 
-def _bare(locator: str) -> str:
-    """The hash and size of a locator, which say which block it is."""
+def signed_locators(manifest_text: str, wanted: Collection[str]) -> dict[str, str]:
+    """Return the locators that a manifest has for blocks, as far as it has them.
+
+    wanted: hash and size of each, as `block_name` returns them
+    """
+    found = {}
+    if wanted:
+        for match in _SIGNED.finditer(manifest_text):
+            name = block_name(match[0])
+            if name in wanted:
+                found[name] = match[0]
+    return found
+
+
+def block_name(locator: str) -> str:
+    """Return the hash and size of a locator, which say which block it is."""
     end = locator.find("+", _BARE_LENGTH)
     return locator if end < 0 else locator[:end]

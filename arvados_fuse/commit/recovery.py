@@ -196,6 +196,9 @@ def _do_to_names(operation: Mkdir | Unlink | Rmdir | Rename, draft: Draft) -> No
 class Nobody:
     """The owner of a session that nobody looks at."""
 
+    signatures_hold = True
+    """The content was just asked for."""
+
     def committed(self, item: Item) -> None:
         """Nothing to do."""
 

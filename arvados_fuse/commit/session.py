@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from arvados_fuse.collection.draft import Draft, DraftDirectory, DraftFile
 from arvados_fuse.collection.extents import Pending
+from arvados_fuse.collection.signing import block_name
 from arvados_fuse.journal.records import (
     Attach,
     Create,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from arvados_fuse.journal.collection import CollectionJournal
     from arvados_fuse.journal.journal import Journal
 
-__all__ = ["SCRATCH_PREFIX", "Owner", "Session", "live_parts"]
+__all__ = ["SCRATCH_PREFIX", "Owner", "Sent", "Session", "live_parts"]
 
 SCRATCH_PREFIX = "tmp-"
 """Begins the names of collections that are never saved, in the journal."""
@@ -52,6 +53,10 @@ ROOM_TIME_LIMIT_S = 600.0
 
 class Owner(Protocol):
     """Who shows the collection: told, with the lock held, what the cluster has now."""
+
+    @property
+    def signatures_hold(self) -> bool:
+        """Whether the block signatures of the tree that is shown can be used."""
 
     def committed(self, item: Item) -> None:
         """The cluster has what was changed; `item` is the record now."""
@@ -67,6 +72,13 @@ class Owner(Protocol):
         """The session is over: everything is in the tree."""
 
 
+class Sent(NamedTuple):
+    """Where in the journal the bytes of a block are: a chunk, and the parts of it in the block."""
+
+    chunk: Chunk
+    parts: Sequence[tuple[int, int]]
+
+
 class Session:
     """The draft of one collection, its journal, and the blocks that are on their way.
 
@@ -76,6 +88,7 @@ class Session:
     owner: who shows it
     manifest_size: characters of the cluster's manifest, about
     settled: how many files were committed since the draft was last moved to another base
+    sent: the blocks that were sent and are not committed, by hash and size
     commits: how many commits have been sent, to tell an answer that was asked for before from one
         that was asked for after
     used_at: when something was last begun to be changed, in seconds of time.monotonic
@@ -120,6 +133,7 @@ class Session:
         self._last_id = 0
         self._users: dict[ChunkLike, set[DraftFile]] = {}
         self._uploads: dict[ChunkLike, Future[list[Spot]]] = {}
+        self.sent: dict[str, Sent] = {}
 
     @property
     def is_scratch(self) -> bool:
@@ -230,10 +244,9 @@ class Session:
 
     def adopt(self) -> None:
         """Note the chunks of a draft that was changed without the session, as in a recovery."""
-        for directory in _directories(self.draft.root):
-            for _, file in directory.own_files():
-                for chunk in file.extents.pending_chunks():
-                    self._users.setdefault(chunk, set()).add(file)
+        for file in self._files():
+            for chunk in file.extents.pending_chunks():
+                self._users.setdefault(chunk, set()).add(file)
 
     # -- blocks -----------------------------------------------------------------------------
 
@@ -249,7 +262,11 @@ class Session:
         """Begin to send `parts` of a sealed chunk to Keep, unless it is on its way already."""
         future = self._uploads.get(chunk)
         if future is None:
-            future = self._uploads[chunk] = self._uploader.upload(cast("Chunk", chunk), parts)
+            # What is not part of the present version may be collected as garbage at any time.
+            is_present = self.owner.signatures_hold and not self.settled
+            base = self.draft.base if is_present else None
+            future = self._uploader.upload(cast("Chunk", chunk), parts, base)
+            self._uploads[chunk] = future
         return future
 
     def placed(self, chunk: ChunkLike, spots: Sequence[Spot]) -> None:
@@ -258,6 +275,9 @@ class Session:
         What was written to it after the upload began stays as it is, and what was unlinked.
         """
         self._uploads.pop(chunk, None)
+        if spots:
+            parts = [(spot.offset, spot.size) for spot in spots]
+            self.sent[block_name(spots[0].stored.locator)] = Sent(cast("Chunk", chunk), parts)
         for file in self._users.get(chunk, ()):
             if file.parent is not None:
                 file.extents.place(chunk, spots)
@@ -278,6 +298,21 @@ class Session:
     def upload_failed(self, chunk: ChunkLike) -> None:
         """Forget an upload that failed, so that the next commit tries again."""
         self._uploads.pop(chunk, None)
+
+    def blocks(self) -> set[str]:
+        """Hash and size of all blocks of Keep that files of the draft have bytes from."""
+        return set().union(*(file.extents.blocks() for file in self._files()))
+
+    def sign(self, locators: Mapping[str, str]) -> None:
+        """Let the files of the draft have other locators, by hash and size of the blocks."""
+        for file in self._files():
+            file.extents.sign(locators)
+
+    def _files(self) -> Iterator[DraftFile]:
+        """Yield the files that are or may be changed."""
+        for directory in _directories(self.draft.root):
+            for _, file in directory.own_files():
+                yield file
 
     # -- names in the journal ---------------------------------------------------------------
 

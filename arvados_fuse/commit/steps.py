@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from arvados_fuse.collection.delta import delta, full_manifest, settle, snapshot
 from arvados_fuse.collection.merge import rebase
 from arvados_fuse.collection.tree import Tree
+from arvados_fuse.commit.resigning import Resigning
 from arvados_fuse.commit.session import live_parts
-from arvados_fuse.errors import ClusterError, FileSystemError
+from arvados_fuse.errors import ClusterError, FileSystemError, Forbidden
 from arvados_fuse.journal.records import Rename
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Steps:
         self._cluster = cluster
         self._writing = writing
         self._uploader = uploader
+        self._resigning = Resigning(cluster, uploader, locked)
         self._locked = locked
         self._conflict_name = conflict_name
 
@@ -94,6 +96,7 @@ class Steps:
         if session.is_scratch:
             self.compose(session)
             return
+        is_signed_anew = False
         for attempt in range(1, MOST_TRIES + 1):
             if not self._is_dirty(session):
                 if session.settled:
@@ -102,6 +105,12 @@ class Steps:
             try:
                 if self._commit_once(session):
                     return
+            except Forbidden:
+                # Blocks may be signed for a token that is not used any more, or too long ago.
+                if is_signed_anew or not self._writing.may_change_collection(session.uuid):
+                    raise
+                self._resigning.sign_anew(session)
+                is_signed_anew = True
             except ClusterError:
                 # What others did between the question and the request may be why.
                 if attempt == MOST_TRIES or not self._is_behind(session):
@@ -136,6 +145,7 @@ class Steps:
             self.bring_blocks(session, taken)
             with self._locked:
                 session.let_go()
+                session.sent.clear()
             session.journal.committed(sealed.generation, "", {})
             return full_manifest(taken)
 
@@ -145,6 +155,7 @@ class Steps:
             if session.draft.is_dirty:
                 return True
             session.let_go()
+            session.sent.clear()
             session.forget_undone()
             return False
 
@@ -249,6 +260,7 @@ class Steps:
             attached = session.attached(paths)
             settle(session.draft, taken)
             session.let_go()
+            session.sent.clear()
             session.forget_ids(f.file for f in taken.files if f.file.revision == f.revision)
             session.commits += 1
             session.portable_data_hash = content.item.portable_data_hash

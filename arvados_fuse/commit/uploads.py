@@ -1,20 +1,24 @@
 """Chunks of the journal become blocks of Keep.
 
 A chunk is sent as it is when most of its bytes are still part of some file; else what is left of
-it is put together first. A few threads send several chunks at a time.
+it is put together first. What Keep is known to have is not sent. A few threads send several chunks
+at a time.
 """
 
 from __future__ import annotations
 
-import time
+import hashlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
 from arvados_fuse.collection.extents import Spot, Stored
+from arvados_fuse.collection.signing import block_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from arvados_fuse.collection.tree import Tree
+    from arvados_fuse.commit.known import KnownBlocks
     from arvados_fuse.journal.chunks import Chunk
 
 __all__ = ["BlockWriter", "Uploader"]
@@ -23,17 +27,18 @@ THREADS = 3
 """Chunks on their way at a time: one is hashed while another is sent and a third is stored."""
 
 
-ZEROS_LIFETIME_S = 600.0
-"""How long a block of zeros is used again. Its signature has to hold until the commit."""
-
-
 class BlockWriter(Protocol):
     """What stores blocks: `keep.client.KeepClient`."""
 
     def put(
-        self, data: bytes | bytearray | memoryview, *, classes: tuple[str, ...], replicas: int
+        self,
+        data: bytes | bytearray | memoryview,
+        *,
+        classes: tuple[str, ...],
+        replicas: int,
+        md5: str | None = None,
     ) -> str:
-        """Store a block and return its signed locator."""
+        """Store a block and return its signed locator. md5: of the data, if it is known."""
 
 
 class Uploader:
@@ -41,46 +46,83 @@ class Uploader:
 
     classes: storage classes that blocks shall have; empty for the cluster's default
     replicas: copies of each block
+    known: the blocks that were sent lately
     """
 
-    def __init__(self, keep: BlockWriter, *, classes: tuple[str, ...], replicas: int) -> None:
+    def __init__(
+        self,
+        keep: BlockWriter,
+        known: KnownBlocks,
+        *,
+        classes: tuple[str, ...],
+        replicas: int,
+    ) -> None:
         self._keep = keep
+        self._known = known
         self._classes = classes
         self._replicas = replicas
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="upload")
-        self._zeros: dict[int, tuple[str, float]] = {}
+        self._zeros: dict[int, str] = {}  # by size: hash and size
 
-    def upload(self, chunk: Chunk, live: Sequence[tuple[int, int]]) -> Future[list[Spot]]:
+    def upload(
+        self, chunk: Chunk, live: Sequence[tuple[int, int]], base: Tree | None = None
+    ) -> Future[list[Spot]]:
         """Send `chunk`, which is sealed, and say where its bytes went.
 
         live: the parts that are still needed, as (offset, size), sorted and apart from each other
+        base: content that the collection has, with block signatures that hold; None if there is
+            none. A block of it is not sent again
         The future raises what `KeepClient.put` and `Chunk.view` raise.
         """
-        return self._threads.submit(self._upload, chunk, live)
+        return self._threads.submit(self._upload, chunk, live, base)
+
+    def upload_again(
+        self, block: str, chunk: Chunk, live: Sequence[tuple[int, int]]
+    ) -> Future[list[Spot]]:
+        """As `upload`, for a block, by hash and size, whose signature was refused."""
+        self._known.forget(block)
+        return self.upload(chunk, live)
 
     def zeros(self, size: int) -> str:
         """Return the locator of a block of `size` zero bytes. Waits; raises as `KeepClient.put`."""
-        locator, until = self._zeros.get(size, ("", 0.0))
-        if time.monotonic() >= until:
-            locator = self._put(bytes(size))
-            self._zeros[size] = locator, time.monotonic() + ZEROS_LIFETIME_S
+        block = self._zeros.get(size)
+        locator = self._known.locator(block) if block is not None else None
+        if locator is None:
+            locator = self.put(bytes(size))
+            self._zeros[size] = block_name(locator)
+        return locator
+
+    def put(self, data: bytes | memoryview, base: Tree | None = None) -> str:
+        """Store a block, unless Keep is known to have it, and return its signed locator.
+
+        Waits; raises as `KeepClient.put`. base: as for `upload`
+        """
+        md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        block = f"{md5}+{len(data)}"
+        locator = self._known.locator(block)
+        if locator is None and base is not None:
+            locator = base.locator(block)
+        if locator is None:
+            token = self._known.token()
+            locator = self._keep.put(data, classes=self._classes, replicas=self._replicas, md5=md5)
+            self._known.stored(block, locator, token)
         return locator
 
     def close(self) -> None:
         """Wait for the threads to end."""
         self._threads.shutdown()
 
-    def _upload(self, chunk: Chunk, live: Sequence[tuple[int, int]]) -> list[Spot]:
+    def _upload(
+        self, chunk: Chunk, live: Sequence[tuple[int, int]], base: Tree | None
+    ) -> list[Spot]:
         with chunk.view() as view:
             if 4 * sum(size for _, size in live) >= 3 * len(view):
-                return [Spot(0, len(view), Stored(self._put(view), 0))]
-            locator = self._put(b"".join(view[offset : offset + size] for offset, size in live))
+                return [Spot(0, len(view), Stored(self.put(view, base), 0))]
+            data = b"".join(view[offset : offset + size] for offset, size in live)
+            locator = self.put(data, base)
         spots = []
         end = 0
         for offset, size in live:
             spots.append(Spot(offset, size, Stored(locator, end)))
             end += size
         return spots
-
-    def _put(self, data: bytes | memoryview) -> str:
-        return self._keep.put(data, classes=self._classes, replicas=self._replicas)

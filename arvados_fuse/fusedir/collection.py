@@ -350,7 +350,12 @@ class CollectionDirectory(WritableCollection):
             manifest_size=self._manifest_size,
         )
 
-    # What the session says. With the lock held.
+    # What the session asks and says. With the lock held.
+
+    @property
+    def signatures_hold(self) -> bool:
+        """Whether the block signatures of the loaded content can be used."""
+        return self._signed_for_s > 0
 
     def committed(self, item: Item) -> None:
         """The cluster has what was changed; `item` is the record now."""

@@ -127,6 +127,11 @@ class TmpDirectory(WritableCollection):
     def commit(self) -> None:
         """Nothing to do: it is never saved."""
 
+    @property
+    def signatures_hold(self) -> bool:
+        """No: there is no content that the cluster has signed."""
+        return False
+
     def committed(self, item: Item) -> None:
         """Never happens: it is never saved."""
 

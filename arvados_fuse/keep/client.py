@@ -65,6 +65,7 @@ class KeepClient:
         self._metrics = metrics
         self._timeouts = timeouts
         self._pool = ConnectionPool(insecure=insecure, ca_file=ca_file)
+        self.token = token
         self._exchanges = Exchanges(self._pool, token, timeouts)
         self._closing = threading.Event()
         self._hurried = threading.Event()  # also when closing
@@ -110,13 +111,16 @@ class KeepClient:
                 break
         raise conclude(block.name, said)
 
-    def put(self, data: Buffer, *, classes: Sequence[str], replicas: int) -> str:
+    def put(
+        self, data: Buffer, *, classes: Sequence[str], replicas: int, md5: str | None = None
+    ) -> str:
         """Store a block, and return its signed locator when enough copies of it are stored.
 
         data: at most 64 MiB; read where it is, in several passes, and not referred to afterwards
         classes: storage classes, in each of which the copies are wanted; none leaves it to the
             cluster
         replicas: how many copies
+        md5: of the data, in hexadecimal digits; computed if it is not given
 
         Waits as long as the time limits and the retries allow. Raises NoSpace, AccessRefused,
         TimedOut, ClusterUnreachable or ClusterError, whose messages name the block and what every
@@ -128,7 +132,8 @@ class KeepClient:
                 raise ValueError(f"a block of {len(body)} bytes is too large to be stored")
             if not body:
                 return EMPTY_BLOCK
-            block = Locator(hashlib.md5(body, usedforsecurity=False).hexdigest(), len(body), ())
+            md5 = md5 or hashlib.md5(body, usedforsecurity=False).hexdigest()
+            block = Locator(md5, len(body), ())
             placement = Placement(block, classes, replicas)
             said: dict[str, TryFailed] = {}
             for round_number in self._rounds():
