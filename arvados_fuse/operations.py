@@ -113,8 +113,7 @@ class Operations(llfuse.Operations):
         """Find `name` in a directory, and count one more reference of the kernel to it."""
         try:
             parent = self._directory(parent_inode)
-            decoded = self._decode(name)
-            thing = self._child(parent, decoded)
+            thing = self._child(parent, name.decode(self._encoding, "surrogateescape"))
             if thing is None:
                 return self._missing(parent)
             attributes = self._attributes(thing)

@@ -124,7 +124,8 @@ class CollectionDirectory(WritableCollection):
         """Whether the cluster has to be asked before the content is used."""
         if self._asked_in_vain and not (self.session is not None and self.session.is_sending):
             return True
-        return self.around.clock() >= self._content_until or self._signed_for_s <= 0
+        trust = self.around.trust
+        return trust.now() >= self._content_until or trust.clock() >= self._signed_until
 
     @property
     def _signed_for_s(self) -> float:
@@ -142,10 +143,15 @@ class CollectionDirectory(WritableCollection):
 
     def file_lifetime(self, now: float) -> float:
         """For how many seconds after `now` the kernel may keep a file's entry and attributes."""
-        if self._asked_in_vain:
-            return self.content_lifetime(now)
-        promised_s = self.around.trust.promise(self.content_lifetime(now))
-        return max(0.0, min(promised_s, self._signed_for_s))
+        # In one go: it is asked for with every lookup.
+        trust = self.around.trust
+        lifetime_s = self._content_until - now
+        if not self._asked_in_vain:
+            lifetime_s = trust.promise(lifetime_s)
+        signed_for_s = self._signed_until - trust.clock()
+        if signed_for_s < lifetime_s:
+            lifetime_s = signed_for_s
+        return lifetime_s if lifetime_s > 0 else 0.0
 
     def footprint(self) -> int:
         """Bytes of memory that the loaded content takes, the tree's directories included."""

@@ -205,7 +205,7 @@ class Directory(FreshBase):
     @property
     def stale(self) -> bool:
         """Whether the cluster has to be asked before the content is used."""
-        return self.around.clock() >= self.valid_until
+        return self.around.trust.now() >= self.valid_until
 
     def path(self) -> str:
         """Return the path from the root of the mount, for log lines."""

@@ -170,7 +170,7 @@ class TreeBacked(Directory):
             return None
         file = self.around.inodes.find(file_inodes[index])
         if file is None:
-            shown = self._shown([name])[0]
+            shown = self._shown([name])[0] if self._odd else name
             file = self.make_file(index, name, shown, table.size(index))
             self.around.inodes.add(file, file_inodes[index])
         return file
@@ -203,9 +203,11 @@ class TreeBacked(Directory):
 
     def _files(self) -> tuple[FileTable, Sequence[int]]:
         """Return the file table and the inode number of each file. May give the lock up."""
-        while not self._node().loaded:
-            self.load(self._node())
-        table = self._node().files()
+        node = self._node()
+        while not node.loaded:
+            self.load(node)
+            node = self._node()  # may be that of another version by now
+        table = node.files()
         if self._file_inodes is None:
             first = self.around.inodes.reserve(len(table))
             self._file_inodes = range(first, first + len(table))
