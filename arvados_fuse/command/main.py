@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from arvados_fuse.command import arguments, background, execute
 from arvados_fuse.command.arguments import Action, Recover, Settings
+from arvados_fuse.command.deferred import deferring
 from arvados_fuse.command.leftovers import discard_journal, list_journals
 from arvados_fuse.command.problem import BAD_SETTINGS_FILE, CommandError
 from arvados_fuse.command.unmounting import unmount_all, unmount_here
@@ -65,11 +66,13 @@ def _recover(settings: Settings, recover: Recover) -> int:
 def _late_import() -> Iterator[None]:
     """Import what needs the client library: --help and wrong arguments need not wait for it.
 
+    And mounts need not wait for what it needs seldom.
+
     What libraries warn of when they are imported is for developers, not for our users. Raises
     CommandError for bad settings, which the library reads when it is imported.
     """
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), deferring():
             warnings.simplefilter("ignore")
             yield
     except ValueError:

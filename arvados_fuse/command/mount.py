@@ -53,7 +53,7 @@ REQUEST_TIME_LIMIT_S = 600.0
 """How long one request may wait for the slow work of another."""
 
 OBJECTS_PER_COLLECTION = 10_000
-"""New objects after which the garbage collector looks for cycles; by default 700. `ls -l` of a large
+"""New objects after which the garbage collector looks for cycles; by default 700. `ls -l` of a big
 directory makes an object for each file, none of them in a cycle, and looking for cycles so often
 took a tenth of its time."""
 
