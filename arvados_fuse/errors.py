@@ -21,6 +21,7 @@ __all__ = [
     "ClusterUnreachable",
     "Exists",
     "FileSystemError",
+    "FileTooBig",
     "Forbidden",
     "InvalidArgument",
     "IsDirectory",
@@ -107,6 +108,13 @@ class NameNotText(FileSystemError):
     """A name that is not UTF-8: the cluster's API could not express it."""
 
     errno = errno.EILSEQ
+    expected = True
+
+
+class FileTooBig(FileSystemError):
+    """A file of more bytes than a file may have."""
+
+    errno = errno.EFBIG
     expected = True
 
 

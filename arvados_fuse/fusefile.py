@@ -6,6 +6,7 @@ with that is in `handles.py`. Everything here is called with the file system's l
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from arvados_fuse.collection.signing import is_same_content
@@ -35,12 +36,15 @@ class Kept(NamedTuple):
     mtime_ns: time of the last change, nanoseconds since 1970; None as the collection's
     mode: permission bits; None as the file system's
     uid, gid: numbers of the owner and the group; None as those of the mount
+    ctime_ns: time of the last change of content or attributes, nanoseconds since 1970; None as
+        mtime_ns
     """
 
     mtime_ns: int | None = None
     mode: int | None = None
     uid: int | None = None
     gid: int | None = None
+    ctime_ns: int | None = None
 
 
 AttributeChange = Kept
@@ -48,7 +52,8 @@ AttributeChange = Kept
 
 
 def kept_with(kept: Kept | None, change: AttributeChange) -> Kept:
-    """Return what is kept after a change."""
+    """Return what is kept after a change that is made now."""
+    change = change._replace(ctime_ns=time.time_ns())
     if kept is None:
         return change
     return Kept(*(new if new is not None else old for old, new in zip(kept, change, strict=True)))

@@ -25,8 +25,10 @@ from arvados_fuse.errors import (
     BadHandle,
     FileSystemError,
     IsDirectory,
+    NameTooLong,
     NoSuchEntry,
     NotDirectory,
+    NotPermitted,
     NotSupported,
     ReadOnly,
 )
@@ -113,7 +115,7 @@ class Operations(llfuse.Operations):
         """Find `name` in a directory, and count one more reference of the kernel to it."""
         try:
             parent = self._directory(parent_inode)
-            thing = self._child(parent, name.decode(self._encoding, "surrogateescape"))
+            thing = self._child(parent, self._decode(name))
             if thing is None:
                 return self._missing(parent)
             attributes = self._attributes(thing)
@@ -173,12 +175,14 @@ class Operations(llfuse.Operations):
         mtime_ns = thing.mtime_ns
         attributes.st_uid = self._uid
         attributes.st_gid = self._gid
-        if thing.kept is not None:
-            _show_kept(attributes, thing.kept)
+        kept = thing.kept
+        if kept is not None:
+            _show_kept(attributes, kept)
         attributes.st_blksize = BLOCK_SIZE
         attributes.st_atime_ns = mtime_ns
         attributes.st_mtime_ns = mtime_ns
-        attributes.st_ctime_ns = mtime_ns
+        changed_ns = kept.ctime_ns if kept is not None else None
+        attributes.st_ctime_ns = mtime_ns if changed_ns is None else changed_ns
         lifetime = thing.lifetime(self._clock())
         if lifetime > MAX_LIFETIME_S:
             lifetime = MAX_LIFETIME_S
@@ -345,6 +349,7 @@ class Operations(llfuse.Operations):
         """Make a file and open it."""
         try:
             file = self._create(parent_inode, name)
+            self._give(file, ctx)
             handle = self._open_file(file, writing=True)
             file.kernel_refs += 1
             return handle, self._attributes(file)
@@ -358,8 +363,9 @@ class Operations(llfuse.Operations):
         try:
             self._check_writable()
             if not stat.S_ISREG(mode):
-                raise NotSupported("There are files and directories only.")
+                raise NotPermitted("There are files and directories only.")
             file = self._create(parent_inode, name)
+            self._give(file, ctx)
             file.kernel_refs += 1
             return self._attributes(file)
         except Exception as error:
@@ -369,6 +375,11 @@ class Operations(llfuse.Operations):
         self._check_writable()
         return self._directory(parent_inode).create(self._decode(name))
 
+    def _give(self, thing: File | Directory, ctx: llfuse.RequestContext) -> None:
+        """Let what was made belong to who made it, who else could not set its mode and times."""
+        if (ctx.uid, ctx.gid) != (self._uid, self._gid):
+            thing.change_attributes(AttributeChange(uid=ctx.uid, gid=ctx.gid))
+
     def mkdir(
         self, parent_inode: int, name: bytes, mode: int, ctx: llfuse.RequestContext
     ) -> llfuse.EntryAttributes:
@@ -376,6 +387,7 @@ class Operations(llfuse.Operations):
         try:
             self._check_writable()
             directory = self._directory(parent_inode).mkdir(self._decode(name))
+            self._give(directory, ctx)
             directory.kernel_refs += 1
             return self._attributes(directory)
         except Exception as error:
@@ -451,12 +463,19 @@ class Operations(llfuse.Operations):
         except Exception as error:
             self._fail("change the attributes of", inode, error)
 
-    def _refuse(self, *request: object) -> NoReturn:
-        """Answer a request for what there is not: links, and attributes of other kinds."""
+    def _refuse_link(self, *request: object) -> NoReturn:
+        """Answer a request for a link: manifests have none."""
+        del request
+        raise FUSEError((NotPermitted if self._writable else ReadOnly).errno)
+
+    symlink = link = _refuse_link
+
+    def _refuse_attribute(self, *request: object) -> NoReturn:
+        """Answer a request to set an extended attribute: there are none."""
         del request
         raise FUSEError((NotSupported if self._writable else ReadOnly).errno)
 
-    symlink = link = setxattr = removexattr = _refuse
+    setxattr = removexattr = _refuse_attribute
 
     def _check_writable(self) -> None:
         """Raise ReadOnly if the mount as a whole is."""
@@ -473,6 +492,8 @@ class Operations(llfuse.Operations):
         return thing
 
     def _decode(self, name: bytes) -> str:
+        if len(name) > NAME_MAX:
+            raise NameTooLong(f"A name has up to {NAME_MAX} bytes.")
         return name.decode(self._encoding, "surrogateescape")
 
     def _fail(self, what: str, inode: int, error: Exception, name: bytes = b"") -> NoReturn:

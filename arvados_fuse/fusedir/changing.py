@@ -15,6 +15,7 @@ from arvados_fuse.collection.rename import rename
 from arvados_fuse.errors import (
     Busy,
     Exists,
+    FileTooBig,
     IsDirectory,
     NoSuchEntry,
     NotDirectory,
@@ -35,6 +36,11 @@ if TYPE_CHECKING:
     from arvados_fuse.fresh import FreshBase
 
 __all__ = ["ChangingDirectory", "CollectionSubdirectory", "WritableTop"]
+
+
+LARGEST_FILE = 16 << 40
+"""Bytes that a file may have. A manifest names each 64 MiB of it, holes too: that is 20 MB of text,
+which the cluster still takes in one request."""
 
 
 class WritableTop(TopDirectory, Protocol):
@@ -133,6 +139,7 @@ class ChangingDirectory(DraftBacked):
 
     def write_file(self, file: CollectionFile, offset: int, data: bytes) -> None:
         """Write into `file`. May give the lock up."""
+        _check_size(offset + len(data))
         with self._changing() as session:
             draft = self._draft_of(file)
             draft.pins += 1  # it must not leave the overlay while the lock is given up
@@ -146,6 +153,7 @@ class ChangingDirectory(DraftBacked):
 
     def truncate_file(self, file: CollectionFile, size: int) -> None:
         """Cut `file` off, or lengthen it by zeros. May give the lock up."""
+        _check_size(size)
         with self._changing() as session:
             draft = self._draft_of(file)
             if size != draft.size:
@@ -224,7 +232,7 @@ class ChangingDirectory(DraftBacked):
             session.note(Mkdir(entry.path()))
             self._touched()
             directory = self._directory_of(entry)
-        directory.kept = AttributeChange(mtime_ns=time.time_ns())
+        directory.kept = kept_with(None, AttributeChange(mtime_ns=time.time_ns()))
         return directory
 
     def unlink(self, name: str) -> None:
@@ -464,6 +472,12 @@ class ChangingDirectory(DraftBacked):
     def _path_in_collection(self, key: str) -> str:
         path = self.own_draft().path()
         return f"{path}/{key}" if path else key
+
+
+def _check_size(size: int) -> None:
+    """Raise FileTooBig if no file may have so many bytes."""
+    if size > LARGEST_FILE:
+        raise FileTooBig(f"A file may have up to {LARGEST_FILE >> 40} TiB.")
 
 
 class CollectionSubdirectory(ChangingDirectory):

@@ -107,7 +107,9 @@ class CollectionDirectory(WritableCollection):
     def mtime_ns(self) -> int:
         """Time of the last change made here; else the record's, nanoseconds since 1970."""
         kept = self.kept
-        return (kept.mtime_ns if kept is not None else None) or self._modified_ns
+        if kept is not None and kept.mtime_ns is not None:
+            return kept.mtime_ns
+        return self._modified_ns
 
     @property
     def content_ns(self) -> int:

@@ -68,7 +68,9 @@ class DraftBacked(TreeBacked):
     def mtime_ns(self) -> int:
         """Time of the last change made here; else the collection's, nanoseconds since 1970."""
         kept = self.kept
-        return kept.mtime_ns if kept is not None and kept.mtime_ns else self.collection.content_ns
+        if kept is not None and kept.mtime_ns is not None:
+            return kept.mtime_ns
+        return self.collection.content_ns
 
     def content_mtime_ns(self) -> int:
         """Time of the last change of files that were not changed here, nanoseconds since 1970."""
