@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import warnings
 from contextlib import contextmanager
@@ -71,12 +72,15 @@ def _late_import() -> Iterator[None]:
     What libraries warn of when they are imported is for developers, not for our users. Raises
     CommandError for bad settings, which the library reads when it is imported.
     """
+    gc.disable()  # modules are no garbage, and looking through them again and again takes time
     try:
         with warnings.catch_warnings(), deferring():
             warnings.simplefilter("ignore")
             yield
     except ValueError:
         raise CommandError(BAD_SETTINGS_FILE) from None
+    finally:
+        gc.enable()
 
 
 def _mount(settings: Settings) -> int:
