@@ -15,6 +15,7 @@ from arvados_fuse.collection.rename import rename
 from arvados_fuse.errors import (
     Busy,
     Exists,
+    FileSystemError,
     FileTooBig,
     IsDirectory,
     NoSuchEntry,
@@ -202,7 +203,7 @@ class ChangingDirectory(DraftBacked):
 
     def _is_shown_as(self, key: str, file: CollectionFile) -> bool:
         found = self._child(key)
-        if found is not None:
+        if found is not None and found is not file:
             self.around.inodes.drop_if_unused(found)
         return found is file
 
@@ -257,6 +258,7 @@ class ChangingDirectory(DraftBacked):
         with self._changing(self) as session:
             thing = self._entry(name)
             if not isinstance(thing, ChangingDirectory):
+                self.around.inodes.drop_if_unused(thing)
                 raise NotDirectory(f"{name!r} is not a directory.")
             path = self._path_in_collection(thing.key)
             thing.draft = self.own_draft().rmdir(thing.key)
@@ -287,7 +289,12 @@ class ChangingDirectory(DraftBacked):
             if replaced is not None:
                 target._keep_content(replaced)
             old, new = self._path_in_collection(key), target._path_in_collection(new_key)
-            rename(self.own_draft(), key, target.own_draft(), new_key)
+            try:
+                rename(self.own_draft(), key, target.own_draft(), new_key)
+            except FileSystemError:
+                if replaced is not None:
+                    self.around.inodes.drop_if_unused(replaced)
+                raise
             session.note(Rename(old, new))
             self._moved_over(key, thing, target, new_key, replaced)
 
@@ -429,6 +436,7 @@ class ChangingDirectory(DraftBacked):
             thing.is_unlinked = True
             if self._drafted.get(key) is thing:
                 self._unpin(thing)
+            self.around.inodes.drop_if_unused(thing)
             return
         self._moved.pop(key, None)
         if self.children.get(key) is thing:

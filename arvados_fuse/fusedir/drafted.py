@@ -27,10 +27,7 @@ if TYPE_CHECKING:
     from arvados_fuse.fresh import FreshBase
     from arvados_fuse.fusedir.directory import Directory, Surroundings
 
-__all__ = ["EMPTY", "DraftBacked"]
-
-EMPTY = Tree.from_manifest("").root
-"""What a new directory shows of the cluster's content."""
+__all__ = ["DraftBacked"]
 
 
 class DraftBacked(TreeBacked):
@@ -123,13 +120,15 @@ class DraftBacked(TreeBacked):
         child = self.children.get(entry.name)
         if child is None:
             child = self.make_subdirectory(entry.name, self._present(entry.name))
-            child.node = entry.base or EMPTY
+            child.node = entry.base or _nothing()
             child.draft = entry
             self.adopt(entry.name, child, self._directory_number(entry.name))
         assert isinstance(child, DraftBacked)
         return child
 
     def _directory_number(self, name: str) -> int:
+        if name in self.children:
+            return self.children[name].inode
         number = self._moved.get(name)
         if number is not None:
             return number
@@ -224,7 +223,7 @@ class DraftBacked(TreeBacked):
                 child.leave_draft()
             elif isinstance(entry, DraftDirectory):
                 child.draft = entry
-                child.move_to(entry.base or EMPTY)
+                child.move_to(entry.base or _nothing())
             else:
                 child.draft = None
                 child.move_to(entry)
@@ -235,6 +234,10 @@ class DraftBacked(TreeBacked):
         known, moved = self._subdirectory_inodes, self._moved
         if known is None and not moved:
             return
+        for name, entry in overlay.items():
+            if isinstance(entry, DraftDirectory) and known is not None and name in known:
+                moved.setdefault(name, known[name])  # in case that the tree has it no more
+        taken = set(moved.values())
         numbers = {}
         new = []
         for name, subnode in node.subdirectories.items():
@@ -243,6 +246,8 @@ class DraftBacked(TreeBacked):
             number = moved.pop(name, None) if is_shown else None
             if number is None and known is not None:
                 number = known.get(name)
+                if number in taken:  # by a directory that was moved away
+                    number = None
             if number is None:
                 number = self.around.inodes.reserve(1)
                 new.append(name)
@@ -287,6 +292,11 @@ class DraftBacked(TreeBacked):
         else:
             self.around.kernel.invalidate_entry(self.inode, file.name)
         self._unpin(file)
+
+
+def _nothing() -> TreeDirectory:
+    """What a new directory shows of the cluster's content. Each gets its own, to account for."""
+    return Tree.from_manifest("").root
 
 
 def _is_content(extents: ExtentMap, table: FileTable, index: int) -> bool:

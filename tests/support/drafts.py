@@ -138,6 +138,11 @@ def tree_segments(directory: TreeDirectory) -> Content:
 
 def tree_of(stored: Content) -> Tree:
     """A tree of a content of segments."""
+    return Tree.from_manifest(manifest_text(stored))
+
+
+def manifest_text(stored: Content) -> str:
+    """A manifest of a content of segments."""
     text = ""
     for path, segments in sorted(stored.items()):
         if segments is None:
@@ -150,7 +155,7 @@ def tree_of(stored: Content) -> Tree:
             end += int(locator.split("+")[1])
         tokens = tokens or [f"0:0:{escape(path[-1])}"]
         text += " ".join(["/".join([".", *map(escape, path[:-1])]), *locators, *tokens]) + "\n"
-    return Tree.from_manifest(text)
+    return text
 
 
 def replace_files(content: Content, sources: dict[str, str], supplied: Content) -> Content:

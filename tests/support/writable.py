@@ -1,0 +1,555 @@
+"""A file system that can be written to, without a mount: a cluster, Keep and a kernel in memory.
+
+Everything between is the real thing: adapter, directories, drafts, sessions, the journal on disk,
+and the steps of commits. What is done by several threads in a mount is done by two here, of which
+one runs at a time, and which change places where the file system's lock is given up. So any
+interleaving can be had again.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import llfuse
+
+from arvados_fuse.api import CollectionContent, Item
+from arvados_fuse.collection.tree import Tree
+from arvados_fuse.commit.known import KnownBlocks
+from arvados_fuse.commit.session import Owner, Session
+from arvados_fuse.commit.steps import Steps
+from arvados_fuse.commit.uploads import Uploader
+from arvados_fuse.commit.writing import Writing
+from arvados_fuse.errors import ClusterError, FileSystemError, TimedOut
+from arvados_fuse.fresh import SingleFlight
+from arvados_fuse.fusedir.changes import Refresher
+from arvados_fuse.fusedir.collection import CollectionDirectory
+from arvados_fuse.fusedir.directory import Surroundings
+from arvados_fuse.fusedir.names import NameRules
+from arvados_fuse.inodes import InodeCache, Inodes
+from arvados_fuse.journal.journal import Journal
+from arvados_fuse.metrics import Metrics
+from arvados_fuse.operations import Operations
+from arvados_fuse.trust import Trust
+from tests.support.drafts import Blocks, Content, manifest_text, replace_files, tree_segments
+from tests.support.fakes import FakeBlocks, FakeClock, FakeCluster, FakeJobs, FakeKernel
+from tests.support.journals import ABOUT_US
+
+__all__ = ["Turns", "WritableCluster", "WritableMount", "conflict_name"]
+
+UUID = "zzzzz-4zz18-000000000000001"
+REFRESH_S = 15.0
+HANG_TIME_LIMIT_S = 20.0
+
+CALLER = SimpleNamespace(uid=os.getuid(), gid=os.getgid(), pid=os.getpid(), umask=0o022)
+"""As llfuse.RequestContext, which cannot be made."""
+
+
+def conflict_name(name: str) -> str:
+    """What ours is called when theirs has the name."""
+    return f"{name}~ours"
+
+
+class Turns:
+    """Lets another piece of work begin where the lock is given up, and go on when the first ends.
+
+    One of the two runs at a time. Who is about to wait for the other, or for nothing, lets the
+    other go on. Without `plan` nobody else is there, and giving the lock up changes nothing.
+    """
+
+    def __init__(self) -> None:
+        self._points = 0
+        self._work: Callable[[], None] | None = None
+        self._other: threading.Thread | None = None
+        self._other_points = 0
+        self._changed = threading.Condition()
+        self._is_others_turn = self._first_has_ended = False
+
+    def plan(self, work: Callable[[], None], points: int, other_points: int) -> None:
+        """Do `work` when the lock is given up for the `points`-th time from now on.
+
+        It gives the lock back when it gives it up for the `other_points`-th time itself.
+        """
+        self._work, self._points, self._other_points = work, points, other_points
+        self._first_has_ended = False
+
+    def finish(self) -> None:
+        """The first is done: let the other go on to its end, or begin if it never did."""
+        work, self._work = self._work, None
+        if work is not None:
+            work()
+        self._first_has_ended = True
+        if self._other is not None:
+            self._let_go_on(others_turn=True)
+
+    def point(self, *, may_block: bool = False) -> None:
+        """The lock is given up, or was for a moment; `may_block`: to wait for what others do."""
+        if threading.current_thread() is self._other:
+            self._other_points -= 1
+            if (may_block or self._other_points == 0) and not self._first_has_ended:
+                self._let_go_on(others_turn=False)
+        elif self._work is not None:
+            self._points -= 1
+            if self._points <= 0:
+                self._begin()
+        elif may_block and self._other is not None:
+            self._let_go_on(others_turn=True)
+
+    def _begin(self) -> None:
+        work, self._work = self._work, None
+        assert work is not None
+
+        def run() -> None:
+            try:
+                work()
+            finally:
+                with self._changed:
+                    self._is_others_turn, self._other = False, None
+                    self._changed.notify_all()
+
+        self._other = threading.Thread(target=run, daemon=True)
+        self._is_others_turn = True
+        self._other.start()
+        self._wait(others_turn=False)
+
+    def _let_go_on(self, *, others_turn: bool) -> None:
+        """Give the turn to the other, or to the first, and wait until it is back."""
+        with self._changed:
+            self._is_others_turn = others_turn
+            self._changed.notify_all()
+        self._wait(others_turn=not others_turn)
+
+    def _wait(self, *, others_turn: bool) -> None:
+        with self._changed:
+            in_time = self._changed.wait_for(
+                lambda: self._is_others_turn == others_turn, HANG_TIME_LIMIT_S
+            )
+        assert in_time, "the two wait for each other"
+
+
+class _Unlocked:
+    """A moment without the lock at its beginning."""
+
+    def __init__(self, turns: Turns, *, may_block: bool) -> None:
+        self._turns = turns
+        self._may_block = may_block
+
+    def __enter__(self) -> None:
+        self._turns.point(may_block=self._may_block)
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+class _Locked:
+    """A moment without the lock at its end."""
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *error: object) -> None:
+        self._turns.point()
+
+
+class WritableCluster(FakeCluster):
+    """One collection that can be changed, and the blocks of its content. A `ClusterWriting`.
+
+    failures: what the next requests for a change raise, the first of them first
+    blocks: Keep
+    """
+
+    has_replace_files = True
+    replicas = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = Blocks()
+        self.failures: list[Exception] = []
+        self._known = ""
+        self.add_collection(UUID, "model", "")
+
+    def set_manifest(self, uuid: str, manifest: str) -> str:
+        manifest = re.sub(r"\+A[0-9a-f]+@[0-9a-f]+", "", manifest)
+        item = self.items[uuid]
+        self.items[uuid] = item._replace(modified_ns=item.modified_ns + 1000)
+        return super().set_manifest(uuid, manifest)
+
+    def collection_state(self, ident: str) -> Item:
+        item = super().collection_state(ident)
+        self._known = item.portable_data_hash
+        return item
+
+    def collection(self, ident: str) -> CollectionContent:
+        content = super().collection(ident)
+        self._known = content.item.portable_data_hash
+        return content
+
+    @property
+    def stored(self) -> Content:
+        """The content, in segments."""
+        manifest = self.manifests[self.items[UUID].portable_data_hash]
+        return tree_segments(Tree.from_manifest(manifest).root)
+
+    @property
+    def content(self) -> dict[str, bytes | None]:
+        """The content: bytes of files, None for directories."""
+        return {"/".join(path): data for path, data in self.blocks.bytes_of(self.stored).items()}
+
+    def edit_elsewhere(self, changes: Mapping[str, bytes | None]) -> None:
+        """Let another client set files, or remove files and directories (None)."""
+        content = self.content
+        for path, data in changes.items():
+            for name in [p for p in content if p == path or p.startswith(path + "/")]:
+                del content[name]
+            if data is not None:
+                content[path] = data
+                names = path.split("/")[:-1]
+                for depth in range(1, len(names) + 1):
+                    content["/".join(names[:depth])] = None
+        plain = {tuple(path.split("/")): data for path, data in content.items()}
+        self._set(self.blocks.stored(plain))
+
+    def _set(self, stored: Content) -> None:
+        self.set_manifest(UUID, manifest_text(stored))
+
+    def may_change_collection(self, uuid: str) -> bool:
+        self._ask("right")
+        return True
+
+    def edit(
+        self, uuid: str, replace: Mapping[str, str], manifest_text: str, *, whole: bool
+    ) -> CollectionContent:
+        self._ask(f"edit {uuid}")
+        is_current = self._known == self.items[uuid].portable_data_hash
+        supplied = tree_segments(Tree.from_manifest(manifest_text).root)
+        failure = self.failures.pop(0) if self.failures else None
+        if failure is not None and not isinstance(failure, TimedOut):
+            raise failure
+        try:
+            self._set(replace_files(self.stored, dict(replace), supplied))
+        except AssertionError as error:
+            if is_current:
+                raise
+            raise ClusterError(f"the request makes no sense any more: {error}") from error
+        if failure is not None:
+            raise failure
+        return self._answer(uuid, whole=whole)
+
+    def replace(self, uuid: str, manifest_text: str) -> CollectionContent:
+        self._ask(f"replace {uuid}")
+        if self.failures:
+            raise self.failures.pop(0)
+        self._set(tree_segments(Tree.from_manifest(manifest_text).root))
+        return self._answer(uuid, whole=True)
+
+    def _answer(self, uuid: str, *, whole: bool) -> CollectionContent:
+        item = self.items[uuid]
+        self._known = item.portable_data_hash
+        return CollectionContent(item, self.manifests[item.portable_data_hash] if whole else "")
+
+
+class _Keep(FakeBlocks):
+    """The blocks of a cluster, to be read and written."""
+
+    def __init__(self, blocks: Blocks) -> None:
+        super().__init__()
+        self._stored = blocks
+
+    def get(self, locator: str) -> Any:
+        if locator[:32] not in self.blocks:
+            self.add(self._stored.get(locator))
+        return super().get(locator)
+
+    def put(
+        self,
+        data: bytes | bytearray | memoryview,
+        *,
+        classes: tuple[str, ...],
+        replicas: int,
+        md5: str | None = None,
+    ) -> str:
+        return self._stored.put(bytes(data))
+
+
+class InlineCommitter:
+    """A committer that commits in the thread of who asks for it, and only when asked."""
+
+    def __init__(self, mount: WritableMount) -> None:
+        self._mount = mount
+        self._busy: set[Session] = set()
+        self.sessions: list[Session] = []
+
+    def begin(
+        self, uuid: str, tree: Tree, portable_data_hash: str, owner: Owner, *, manifest_size: int
+    ) -> Session:
+        session = Session(
+            uuid,
+            tree,
+            portable_data_hash,
+            owner,
+            manifest_size=manifest_size,
+            journal=self._mount.journal,
+            uploader=self._mount.uploader,
+            unlocked=self._mount.unlocked,
+        )
+        self.sessions.append(session)
+        return session
+
+    def wait_for_end(self, uuid: str) -> None:
+        with self._mount.unlocked:
+            pass
+
+    def relieve(self, session: Session) -> None:
+        assert session in self.sessions, "the session has ended"
+
+    def rebase(self, session: Session, item: Item, tree: Tree, manifest_size: int) -> None:
+        self._mount.steps.rebase(session, item, tree, manifest_size)
+
+    def changed(self, session: Session) -> None:
+        assert session in self.sessions, "the session has ended"
+
+    def closed(self, session: Session) -> None:
+        assert session in self.sessions, "the session has ended"
+
+    def commit(self, session: Session) -> None:
+        """Commit, as the real one: twice, so that what was committed gets into the tree."""
+        while session in self._busy:
+            with self._mount.flights_unlocked:
+                pass
+        if session not in self.sessions:
+            return
+        self._busy.add(session)
+        try:
+            with self._mount.unlocked:
+                self._mount.steps.commit(session)
+                if session.settled:
+                    self._mount.steps.commit(session)
+            session.error = None
+        except FileSystemError as error:
+            session.error = error
+            raise
+        finally:
+            self._busy.remove(session)
+        if session.is_idle:
+            self.sessions.remove(session)
+            session.owner.ended()
+            session.journal.drop()
+
+
+class WritableMount:
+    """A file system on a `WritableCluster`, and a kernel: paths in, errno or results out.
+
+    Has what `invariants.check` needs. End it with `close`.
+
+    turns: where the lock is given up
+    """
+
+    def __init__(
+        self, cluster: WritableCluster, journals: Path, *, directory_cache: int = 1 << 30
+    ) -> None:
+        self.cluster = cluster
+        self.turns = Turns()
+        self.unlocked = _Unlocked(self.turns, may_block=False)
+        self.flights_unlocked = _Unlocked(self.turns, may_block=True)
+        self.clock = FakeClock()
+        self.kernel = FakeKernel()
+        self.metrics = Metrics()
+        self.inodes = Inodes(InodeCache(directory_cache))
+        keep = _Keep(cluster.blocks)
+        locked = _Locked(self.turns)
+        self.journal = Journal.create(journals, ABOUT_US, 1 << 30)
+        self.uploader = Uploader(
+            keep, classes=(), replicas=1, known=KnownBlocks(lambda: "token", 600.0)
+        )
+        self.steps = Steps(
+            cluster, cluster, self.uploader, locked=locked, conflict_name=conflict_name
+        )
+        self.committer = InlineCommitter(self)
+        self.jobs = FakeJobs()
+        trust = Trust(REFRESH_S, self.clock)
+        around = Surroundings(
+            cluster=cluster,
+            inodes=self.inodes,
+            flights=SingleFlight(self.flights_unlocked, time_limit_s=5.0),
+            kernel=self.kernel,
+            names=NameRules("_", "utf-8"),
+            trust=trust,
+            background=Refresher(self.inodes, locked, self.jobs),
+            started_ns=1,
+            status=dict,
+            writing=Writing(self.committer, cluster, ()),
+        )
+        self.root = CollectionDirectory(around, None, UUID, "")
+        self.root.plant()
+        self.operations = Operations(
+            inodes=self.inodes,
+            blocks=keep,
+            kernel=self.kernel,
+            unlocked=self.unlocked,
+            clock=trust.now,
+            metrics=self.metrics,
+            writable=True,
+        )
+        self.references: Counter[int] = Counter()
+
+    def close(self) -> None:
+        """End it, and leave the journal as it is."""
+        self.uploader.close()
+        self.journal.close()
+
+    # -- the kernel -------------------------------------------------------------------------
+
+    def lookup(self, path: str) -> llfuse.EntryAttributes:
+        """Walk to a path. Raises OSError."""
+        attributes = self._answered(lambda: self.operations.getattr(1, CALLER))
+        for name in path.split("/") if path else []:
+            if not stat.S_ISDIR(attributes.st_mode):
+                raise OSError(errno.ENOTDIR, path)
+            attributes = self._look(attributes.st_ino, name)
+        return attributes
+
+    def _look(self, directory: int, name: str) -> llfuse.EntryAttributes:
+        attributes = self._answered(
+            lambda: self.operations.lookup(directory, os.fsencode(name), CALLER)
+        )
+        if attributes.st_ino == 0:
+            raise OSError(errno.ENOENT, name)
+        self.references[attributes.st_ino] += 1
+        return attributes
+
+    @staticmethod
+    def _answered(request: Callable[[], Any]) -> Any:
+        try:
+            return request()
+        except llfuse.FUSEError as error:
+            raise OSError(error.errno, os.strerror(error.errno)) from error
+
+    def _place(self, path: str) -> tuple[int, bytes]:
+        directory, _, name = path.rpartition("/")
+        attributes = self.lookup(directory)
+        if not stat.S_ISDIR(attributes.st_mode):
+            raise OSError(errno.ENOTDIR, path)
+        return attributes.st_ino, os.fsencode(name)
+
+    def forget(self, numbers: list[int] | None = None) -> None:
+        """Forget some inodes, or all."""
+        numbers = list(self.references) if numbers is None else numbers
+        self.operations.forget([(n, self.references.pop(n)) for n in numbers if n != 1])
+
+    def create(self, path: str) -> int:
+        directory, name = self._place(path)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
+        handle, attributes = self._answered(
+            lambda: self.operations.create(directory, name, 0o644, flags, CALLER)
+        )
+        self.references[attributes.st_ino] += 1
+        return handle
+
+    def open(self, path: str) -> int:
+        attributes = self.lookup(path)
+        return self._answered(lambda: self.operations.open(attributes.st_ino, os.O_RDWR, CALLER))
+
+    def write(self, handle: int, offset: int, data: bytes) -> None:
+        self._answered(lambda: self.operations.write(handle, offset, data))
+
+    def read(self, handle: int, offset: int, size: int) -> bytes:
+        return bytes(self._answered(lambda: self.operations.read(handle, offset, size)))
+
+    def release(self, handle: int) -> None:
+        self._answered(lambda: self.operations.flush(handle))
+        self._answered(lambda: self.operations.release(handle))
+
+    def fsync(self, handle: int) -> None:
+        self._answered(lambda: self.operations.fsync(handle, False))
+
+    def commit(self) -> None:
+        """Commit the collection, as reading `.arvados#commit` does. Raises FileSystemError."""
+        self.root.commit()
+
+    def mkdir(self, path: str) -> None:
+        directory, name = self._place(path)
+        attributes = self._answered(lambda: self.operations.mkdir(directory, name, 0o755, CALLER))
+        self.references[attributes.st_ino] += 1
+
+    def rmdir(self, path: str) -> None:
+        directory, name = self._place(path)
+        self._answered(lambda: self.operations.rmdir(directory, name, CALLER))
+
+    def unlink(self, path: str) -> None:
+        directory, name = self._place(path)
+        self._answered(lambda: self.operations.unlink(directory, name, CALLER))
+
+    def rename(self, old: str, new: str) -> None:
+        old_directory, old_name = self._place(old)
+        new_directory, new_name = self._place(new)
+        self._answered(
+            lambda: self.operations.rename(old_directory, old_name, new_directory, new_name, CALLER)
+        )
+
+    def truncate(self, path: str, size: int) -> None:
+        self.set_attributes(self.lookup(path).st_ino, size=size)
+
+    def set_attributes(
+        self, number: int, *, size: int | None = None, mtime_ns: int | None = None
+    ) -> llfuse.EntryAttributes:
+        attributes = llfuse.EntryAttributes()
+        fields = _Fields()
+        if size is not None:
+            attributes.st_size, fields.update_size = size, True
+        if mtime_ns is not None:
+            attributes.st_mtime_ns, fields.update_mtime = mtime_ns, True
+        return self._answered(
+            lambda: self.operations.setattr(number, attributes, fields, None, CALLER)
+        )
+
+    def list(self, path: str) -> dict[str, llfuse.EntryAttributes]:
+        """The entries of a directory, each looked up; checks that both answers agree."""
+        number = self.lookup(path).st_ino
+        handle = self._answered(lambda: self.operations.opendir(number, CALLER))
+        listed = [(n, e.st_mode, e.st_ino) for n, e, _ in self.operations.readdir(handle, 2)]
+        self.operations.releasedir(handle)
+        entries = {}
+        for name, mode, inode in listed:
+            entry = entries[os.fsdecode(name)] = self._look(number, os.fsdecode(name))
+            assert stat.S_IFMT(entry.st_mode) == stat.S_IFMT(mode)
+            assert entry.st_ino == inode, f"{name} of {path} has two numbers"
+        assert len(entries) == len(listed), f"a name stands twice in {path}"
+        return entries
+
+    def walk(self, path: str = "") -> dict[str, bytes | None]:
+        """Everything: bytes of files, None for directories."""
+        found: dict[str, bytes | None] = {}
+        for name, entry in self.list(path).items():
+            below = f"{path}/{name}" if path else name
+            if stat.S_ISDIR(entry.st_mode):
+                found[below] = None
+                found |= self.walk(below)
+            else:
+                found[below] = self.content(entry)
+        return found
+
+    def content(self, entry: llfuse.EntryAttributes) -> bytes:
+        """The bytes of a file, which must be as many as its attributes say."""
+        handle = self._answered(lambda: self.operations.open(entry.st_ino, os.O_RDONLY, CALLER))
+        data = self.read(handle, 0, entry.st_size + 100)
+        self._answered(lambda: self.operations.release(handle))
+        assert len(data) == entry.st_size
+        return data
+
+
+class _Fields:
+    """As llfuse.SetattrFields, which cannot be made."""
+
+    update_size = update_mtime = update_atime = False
+    update_mode = update_uid = update_gid = False

@@ -1,0 +1,543 @@
+"""Writing against a reference model: a dictionary of paths, with files as objects.
+
+A state machine plays programs (all that changes files and directories, through handles that stay
+open), the cluster (that refuses a commit, or does it and does not answer in time), other clients,
+the clock, a full memory, and the next mount of the same collection. After each step the answer is
+compared with the model's. Two requests may also run at once, one beginning wherever the other gives
+the lock up: what comes out must be what one after the other gives.
+
+What others change stays apart from what is changed here in one machine, so that all of it can be
+foretold. In another they change the same paths; there the mount must contradict neither itself nor,
+when all is committed, the cluster.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from arvados_fuse.commit import session
+from arvados_fuse.errors import ClusterError, FileSystemError, TimedOut
+from arvados_fuse.journal import chunks
+from tests.support import drafts, invariants
+from tests.support.writable import REFRESH_S, WritableCluster, WritableMount
+
+OURS = ["a", "b", "d", "d/a", "d/b", "d/e", "d/e/a", "e", "e/a", "e/d"]
+THEIRS = ["r", "s/r"]
+
+paths = st.sampled_from(OURS)
+data = st.binary(min_size=1, max_size=30)
+offsets = st.integers(0, 50)
+handles = st.integers(0, 4)
+
+changes = st.one_of(
+    st.tuples(st.just("create"), paths),
+    st.tuples(st.just("open"), paths),
+    st.tuples(st.just("write"), handles, offsets, data),
+    st.tuples(st.just("write"), handles, offsets, data),
+    st.tuples(st.just("truncate"), paths, offsets),
+    st.tuples(st.just("mkdir"), paths),
+    st.tuples(st.just("rmdir"), paths),
+    st.tuples(st.just("unlink"), paths),
+    st.tuples(st.just("rename"), paths, paths),
+    st.tuples(st.just("rename"), paths, paths),
+    st.tuples(st.just("utimens"), paths, st.integers(1, 5)),
+)
+questions = st.one_of(
+    st.tuples(st.just("read"), handles, offsets, st.integers(1, 60)),
+    st.tuples(st.just("look"), paths),
+    st.tuples(st.just("list"), st.sampled_from(["", "d", "d/e", "e"])),
+    st.tuples(st.just("release"), handles),
+    st.tuples(st.just("fsync"), handles),
+)
+requests = st.one_of(changes, changes, questions)
+
+
+class File:
+    """A file of the model. number: its inode number, as long as the kernel holds it."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.number = 0
+        self.mtime_s: int | None = None
+
+
+class Model(drafts.Model):
+    """What the mount has to show. handles: the file of each open handle."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+        self.handles: dict[int, File] = {}
+
+    def do(self, request: tuple[Any, ...]) -> Any:
+        """Do a request; returns its result, or the errno of a failure."""
+        try:
+            return getattr(self, f"do_{request[0]}")(*request[1:])
+        except FileSystemError as error:
+            return error.errno
+
+    def do_create(self, path: str) -> None:
+        self.create(names(path))
+        self.content[names(path)] = File()
+
+    def do_open(self, path: str) -> None:
+        self.file(names(path))
+
+    def do_write(self, handle: int, offset: int, new: bytes) -> None:
+        file = self.handles.get(handle)
+        if file is not None:
+            file.data = drafts.written(file.data, offset, new)
+            file.mtime_s = None
+
+    def do_read(self, handle: int, offset: int, size: int) -> bytes | None:
+        file = self.handles.get(handle)
+        return None if file is None else file.data[offset:][:size]
+
+    def do_release(self, handle: int) -> None:
+        self.handles.pop(handle, None)
+
+    def do_fsync(self, handle: int) -> None:
+        pass
+
+    def do_truncate(self, path: str, size: int) -> None:
+        file = self.file(names(path))
+        file.data = file.data[:size].ljust(size, b"\0")
+        file.mtime_s = None
+
+    def do_utimens(self, path: str, seconds: int) -> None:
+        self._parent(names(path))
+        if names(path) not in self.content:
+            raise drafts.NoSuchEntry
+        file = self.content[names(path)]
+        if file is not None:
+            file.mtime_s = seconds
+
+    def do_mkdir(self, path: str) -> None:
+        self.mkdir(names(path))
+
+    def do_rmdir(self, path: str) -> None:
+        self.rmdir(names(path))
+
+    def do_unlink(self, path: str) -> None:
+        self.unlink(names(path))
+
+    def do_rename(self, old: str, new: str) -> None:
+        self.rename(names(old), names(new))
+
+    def do_look(self, path: str) -> int | str:
+        self._parent(names(path))
+        if names(path) not in self.content:
+            return errno.ENOENT
+        file = self.content[names(path)]
+        return "directory" if file is None else f"file of {len(file.data)}"
+
+    def do_list(self, path: str) -> Any:
+        if path:
+            self._parent(names(path))
+            if names(path) not in self.content:
+                return errno.ENOENT
+            if self.content[names(path)] is not None:
+                return errno.ENOTDIR
+        depth = len(names(path))
+        inside = [p for p in self.content if p[:depth] == names(path) and len(p) == depth + 1]
+        return sorted(p[-1] for p in inside)
+
+    @property
+    def shown(self) -> dict[str, bytes | None]:
+        """What a walk finds."""
+        return {"/".join(p): f if f is None else f.data for p, f in self.content.items()}
+
+    def state(self) -> Any:
+        """All of it, to come back to."""
+        files = {f for f in [*self.content.values(), *self.handles.values()] if f is not None}
+        kept = {file: (file.data, file.mtime_s) for file in files}
+        return dict(self.content), dict(self.handles), kept
+
+    def restore(self, state: Any) -> None:
+        """Come back to a state."""
+        self.content, self.handles = dict(state[0]), dict(state[1])
+        for file, (content, mtime_s) in state[2].items():
+            file.data, file.mtime_s = content, mtime_s
+
+
+def names(path: str) -> tuple[str, ...]:
+    return tuple(path.split("/")) if path else ()
+
+
+class Writing(RuleBasedStateMachine):
+    """The machine in which others keep to files of their own.
+
+    known: whether the model knows what the mount has to show
+    """
+
+    directory_cache = 1 << 30
+    their_paths: ClassVar = THEIRS
+    has_replace_files = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = Path(tempfile.mkdtemp(dir="/dev/shm"))
+        self.cluster = WritableCluster()
+        self.cluster.has_replace_files = self.has_replace_files
+        self.model = Model()
+        self.known = True
+        self.theirs: list[dict[str, bytes | None]] = [{}]
+        self._mount()
+
+    def _mount(self) -> None:
+        self.mount = WritableMount(
+            self.cluster, self.directory, directory_cache=self.directory_cache
+        )
+        self.handles: dict[int, int] = {}
+
+    # -- requests ---------------------------------------------------------------------------
+
+    def do(self, request: tuple[Any, ...]) -> Any:
+        """Do a request to the mount; returns its result, or the errno of a failure."""
+        try:
+            return getattr(self, f"do_{request[0]}")(*request[1:])
+        except OSError as error:
+            return error.errno
+
+    def do_create(self, path: str) -> None:
+        self.mount.release(self.mount.create(path))
+
+    def do_open(self, path: str) -> None:
+        self.mount.release(self.mount.open(path))
+
+    def do_open_as(self, handle: int, path: str) -> None:
+        self.handles[handle] = self.mount.open(path)
+
+    def do_write(self, handle: int, offset: int, new: bytes) -> None:
+        if handle in self.handles:
+            self.mount.write(self.handles[handle], offset, new)
+
+    def do_read(self, handle: int, offset: int, size: int) -> bytes | None:
+        if handle not in self.handles:
+            return None
+        return self.mount.read(self.handles[handle], offset, size)
+
+    def do_release(self, handle: int) -> None:
+        number = self.handles.pop(handle, None)
+        if number is not None:
+            self.mount.release(number)
+
+    def do_fsync(self, handle: int) -> None:
+        if handle in self.handles:
+            self.mount.fsync(self.handles[handle])
+
+    def do_look(self, path: str) -> str:
+        entry = self.mount.lookup(path)
+        return "directory" if stat.S_ISDIR(entry.st_mode) else f"file of {entry.st_size}"
+
+    def do_utimens(self, path: str, seconds: int) -> None:
+        self.mount.set_attributes(self.mount.lookup(path).st_ino, mtime_ns=seconds * 10**9)
+
+    def do_list(self, path: str) -> Any:
+        found = self.mount.list(path)
+        return sorted(n for n in found if path or not self._is_theirs(n))
+
+    def do_truncate(self, *arguments: Any) -> None:
+        self.mount.truncate(*arguments)
+
+    def do_mkdir(self, *arguments: Any) -> None:
+        self.mount.mkdir(*arguments)
+
+    def do_rmdir(self, *arguments: Any) -> None:
+        self.mount.rmdir(*arguments)
+
+    def do_unlink(self, *arguments: Any) -> None:
+        self.mount.unlink(*arguments)
+
+    def do_rename(self, *arguments: Any) -> None:
+        self.mount.rename(*arguments)
+
+    @staticmethod
+    def _is_theirs(name: str) -> bool:
+        return name in ("r", "s")
+
+    # -- rules ------------------------------------------------------------------------------
+
+    @rule(request=requests)
+    def request(self, request: tuple[Any, ...]) -> None:
+        answer, expected = self.do(request), self.model.do(request)
+        if self.known:
+            assert answer == expected, f"{request} gave {answer}, not {expected}"
+            self._compare_attributes()
+
+    @rule(handle=handles, path=paths)
+    def open(self, handle: int, path: str) -> None:
+        if handle in self.handles:
+            return
+        expected = self.model.do(("open", path))
+        answer = self.do(("open_as", handle, path))
+        if self.known:
+            assert answer == expected
+            if answer is None:
+                self.model.handles[handle] = self.model.content[names(path)]
+
+    @rule(first=requests, second=requests, points=st.integers(1, 4), others=st.integers(1, 6))
+    def two_at_once(
+        self, first: tuple[Any, ...], second: tuple[Any, ...], points: int, others: int
+    ) -> None:
+        """Two requests, the second beginning in the midst of the first."""
+        answers: list[Any] = [None, None]
+
+        def do_second() -> None:
+            answers[1] = self.do(second)
+
+        self.mount.turns.plan(do_second, points, others)
+        answers[0] = self.do(first)
+        self.mount.turns.finish()
+        if self.known:
+            self._explain(first, second, answers)
+
+    def _explain(self, first: Any, second: Any, answers: list[Any]) -> None:
+        """Find the order in which the model gives the same answers and the same content."""
+        before = self.model.state()
+        tried = []
+        shown = self._shown()
+        for swap in (False, True):
+            self.model.restore(before)
+            expected = [self.model.do(r) for r in ((second, first) if swap else (first, second))]
+            if swap:
+                expected.reverse()
+            tried.append((expected, self.model.shown))
+            if expected == answers and self.model.shown == shown:
+                self._compare_attributes()
+                return
+        raise AssertionError(f"{first} and {second} gave {answers}, {shown}; possible is {tried}")
+
+    @rule(first=requests, points=st.integers(1, 12))
+    def commit_while_others_work(self, first: tuple[Any, ...], points: int) -> None:
+        """A request in the midst of a commit."""
+        answers = []
+        self.mount.turns.plan(lambda: answers.append(self.do(first)), points, 100)
+        self._commit()
+        self.mount.turns.finish()
+        if self.known:
+            assert answers == [self.model.do(first)], first
+
+    @rule()
+    def commit(self) -> None:
+        self._commit()
+
+    def _commit(self) -> bool:
+        expects_failure = bool(self.cluster.failures)
+        try:
+            self.mount.commit()
+        except FileSystemError:
+            assert expects_failure or not self.known
+            return False
+        return True
+
+    @rule(times=st.integers(1, 2))
+    def cluster_will_refuse(self, times: int) -> None:
+        self.cluster.failures = [ClusterError("refused")] * times
+
+    @rule(seconds=st.sampled_from([1.0, 14.0, 16.0, 700_000.0]))
+    def wait(self, seconds: float) -> None:
+        self.mount.clock.now += seconds
+
+    @rule(choose=st.data())
+    def edit_elsewhere(self, choose: Any) -> None:
+        changes = choose.draw(
+            st.dictionaries(
+                st.sampled_from(self.their_paths), st.none() | data, min_size=1, max_size=2
+            )
+        )
+        self._edit_elsewhere(changes)
+
+    def _edit_elsewhere(self, changes: dict[str, bytes | None]) -> None:
+        self.cluster.edit_elsewhere(changes)
+        found = self.cluster.content
+        self.theirs.append({p: d for p, d in found.items() if self._is_theirs(p.split("/")[0])})
+
+    @rule(changes_made=changes, points=st.integers(1, 12), choose=st.data())
+    def commit_while_others_edit(
+        self, changes_made: tuple[Any, ...], points: int, choose: Any
+    ) -> None:
+        """Another client in the midst of a commit."""
+        self.request(changes_made)
+        changes = choose.draw(
+            st.dictionaries(st.sampled_from(self.their_paths), st.none() | data, max_size=2)
+        )
+        self.mount.turns.plan(lambda: self._edit_elsewhere(changes), points, 100)
+        self._commit()
+        self.mount.turns.finish()
+
+    @rule(points=st.integers(1, 12))
+    def commit_while_refreshed(self, points: int) -> None:
+        """The content is asked for anew in the midst of a commit."""
+
+        def refresh() -> None:
+            self.mount.clock.now += REFRESH_S + 1
+            self.mount.walk()
+
+        self.mount.turns.plan(refresh, points, 100)
+        self._commit()
+        self.mount.turns.finish()
+
+    @rule()
+    def forget(self) -> None:
+        self.mount.forget()
+
+    @rule()
+    def walk(self) -> None:
+        shown = self._shown()
+        if self.known:
+            assert shown == self.model.shown
+
+    def _shown(self) -> dict[str, bytes | None]:
+        """What there is of ours; what there is of theirs must be one of their versions."""
+        found = self.mount.walk()
+        if not self.known:
+            return found
+        theirs = {p: d for p, d in found.items() if self._is_theirs(p.split("/")[0])}
+        assert theirs in self.theirs
+        return {p: d for p, d in found.items() if p not in theirs}
+
+    def _compare_attributes(self) -> None:
+        """Sizes, times that were set, and inode numbers that the kernel holds."""
+        for path, file in self.model.content.items():
+            if file is None:
+                continue
+            held = self.mount.references[file.number] > 0
+            entry = self.mount.lookup("/".join(path))
+            if held:
+                assert entry.st_ino == file.number, f"{path} has another number"
+            file.number = entry.st_ino
+            assert entry.st_size == len(file.data)
+            if file.mtime_s is not None:
+                assert entry.st_mtime_ns == file.mtime_s * 10**9
+
+    # -- the end ----------------------------------------------------------------------------
+
+    @rule()
+    def settle(self) -> None:
+        """Everything is closed, committed, and asked for anew: mount and cluster agree."""
+        self._settle()
+
+    def _settle(self) -> None:
+        for handle in list(self.handles):
+            self.do_release(handle)
+        self.model.handles.clear()
+        self.cluster.failures.clear()
+        assert self._commit()
+        self.mount.clock.now += REFRESH_S + 1
+        shown = self._shown()
+        assert self.mount.walk() == self.cluster.content
+        if self.known:
+            assert shown == self.model.shown
+        else:
+            self._learn(shown)
+        assert self._commit()
+        assert self.mount.root.session is None, "all is committed, and the session goes on"
+        assert self.mount.journal.used_bytes == 0, "the journal keeps what is committed"
+
+    def _learn(self, shown: dict[str, bytes | None]) -> None:
+        self.known = True
+        self.theirs = [{p: d for p, d in shown.items() if self._is_theirs(p.split("/")[0])}]
+        self.model = Model()
+        for path, content in shown.items():
+            if path not in self.theirs[0]:
+                file = None if content is None else File()
+                if file is not None:
+                    file.data = content
+                self.model.content[names(path)] = file
+
+    @rule()
+    def mount_anew(self) -> None:
+        self._settle()
+        self._end()
+        self._mount()
+        for file in self.model.content.values():
+            if file is not None:
+                file.number, file.mtime_s = 0, None
+
+    def _end(self) -> None:
+        self.mount.forget()
+        invariants.check(self.mount)
+        invariants.check_nothing_leaked(self.mount)
+        self.mount.close()
+        assert not list(self.directory.iterdir()), "something is left of the journal"
+
+    @invariant()
+    def sound(self) -> None:
+        assert self.mount.metrics.unhandled_errors == 0
+        invariants.check(self.mount)
+
+    def teardown(self) -> None:
+        try:
+            self._settle()
+            self._end()
+        finally:
+            self.mount.close()
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class WritingShortOfMemory(Writing):
+    """The same with a cache that holds nothing that is not in use."""
+
+    directory_cache = 1
+
+
+class WritingWholeManifests(Writing):
+    """The same on a cluster that cannot replace single files."""
+
+    has_replace_files = False
+
+
+class WritingTheSame(Writing):
+    """Others change the same paths."""
+
+    their_paths: ClassVar = [*OURS, *THEIRS]
+
+    @rule()
+    def cluster_will_be_late(self) -> None:
+        self.known = False
+        self.cluster.failures = [TimedOut("late")]
+
+    def _edit_elsewhere(self, changes: dict[str, bytes | None]) -> None:
+        self.known = False
+        self.cluster.edit_elsewhere(changes)
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a few bytes what 64 MiB are in a mount."""
+    monkeypatch.setattr(chunks, "CHUNK_SIZE", 64)
+    monkeypatch.setattr(session, "LARGE", 25)
+
+
+MACHINES: list[Callable[[], Writing]] = [
+    Writing, WritingShortOfMemory, WritingWholeManifests, WritingTheSame,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_writing_agrees_with_the_model(machine: type[Writing]) -> None:
+    """Run the machine; hypothesis prints the steps that lead to a difference.
+
+    ARV_MOUNT_MODEL_RUNS is how many, where more are wanted.
+    """
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=int(os.environ.get("ARV_MOUNT_MODEL_RUNS", "120")),
+            stateful_step_count=30,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
