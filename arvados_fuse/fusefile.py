@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from arvados_fuse.collection.signing import is_same_content
 from arvados_fuse.errors import NotPermitted
 from arvados_fuse.fresh import FOREVER, FreshBase, Parent
 
@@ -216,6 +215,9 @@ class CollectionParent(Parent, Protocol):
         None if there are none to be had. May give the lock up.
         """
 
+    def is_same_content(self, before: Sequence[Segment], after: Sequence[Segment]) -> bool:
+        """Whether both are the same bytes of Keep, wherever those are now."""
+
     def load(self, node: TreeDirectory) -> FileTable:
         """Return the files of `node`, a version of this directory. Raises ManifestError.
 
@@ -397,7 +399,7 @@ class CollectionFile(File):
             self.invalidate()
             self.refresh()
             fresh = self.content()
-        if is_same_content(fresh, segments):
+        if self._directory.is_same_content(segments, fresh):
             return fresh
         return self._directory.signed_anew(segments, version)
 

@@ -166,8 +166,8 @@ class SegmentsHandle:
         self._inode = file.inode
         self._version = file.version
         self._segments = segments
-        self._starts = list(accumulate((s.size for s in segments), initial=0))
-        self._size = self._starts.pop()
+        self._starts = _starts(segments)
+        self._size = sum(segment.size for segment in segments)
         self._blocks = blocks
         self._unlocked = unlocked
         self._kernel = kernel
@@ -209,7 +209,7 @@ class SegmentsHandle:
             segments = self.thing.signed_anew(self._segments, self._version)
             if segments is None:
                 raise
-            self._segments = segments
+            self._segments, self._starts = segments, _starts(segments)
             pieces = self._pieces(offset, end)
         if self._error is not None:
             raise type(self._error)(*self._error.args)
@@ -279,6 +279,11 @@ class SegmentsHandle:
         for segment in self._segments[numbers.start : numbers.stop]:
             with suppress(FileSystemError):  # shows when the segment is read, if it ever is
                 self._blocks.get(segment.locator)
+
+
+def _starts(segments: Sequence[Segment]) -> list[int]:
+    """Where in the file each segment begins, in bytes."""
+    return list(accumulate((segment.size for segment in segments), initial=0))[:-1]
 
 
 class DirectoryHandle:

@@ -35,6 +35,9 @@ class ClusterWriting(Protocol):
     has_replace_files: bool
     """Whether single files of a collection can be replaced."""
 
+    has_replace_segments: bool
+    """Whether parts of blocks can be replaced by the same bytes in other blocks."""
+
     replicas: int
     """Copies that the cluster wants of each block."""
 
@@ -55,6 +58,9 @@ class ClusterWriting(Protocol):
     def replace(self, uuid: str, manifest_text: str) -> CollectionContent:
         """Replace the whole content of a collection."""
 
+    def replace_segments(self, uuid: str, replace_segments: Mapping[str, str]) -> CollectionContent:
+        """Replace parts of blocks; see the API documentation of `replace_segments`."""
+
     def create_collection(
         self, owner_uuid: str, name: str, *, manifest_text: str, classes: tuple[str, ...]
     ) -> Item:
@@ -73,6 +79,9 @@ class ArvadosWriting:
     def __init__(self, connection: Connection) -> None:
         discovery = connection.discovery()
         self.has_replace_files = has_parameter(discovery, "collections", "update", "replace_files")
+        self.has_replace_segments = has_parameter(
+            discovery, "collections", "update", "replace_segments"
+        )
         self.replicas = replication(discovery)
         self._send = connection.send
 
@@ -113,6 +122,11 @@ class ArvadosWriting:
     def replace(self, uuid: str, manifest_text: str) -> CollectionContent:
         """Replace the whole content of a collection."""
         return self._changed(uuid, {"collection": {"manifest_text": manifest_text}}, whole=True)
+
+    def replace_segments(self, uuid: str, replace_segments: Mapping[str, str]) -> CollectionContent:
+        """Replace parts of blocks by the same bytes in other blocks."""
+        body = {"collection": {}, "replace_segments": dict(replace_segments)}
+        return self._changed(uuid, body, whole=True)
 
     def _changed(self, uuid: str, body: Record, *, whole: bool) -> CollectionContent:
         fields = [*COLLECTION_FIELDS, "manifest_text"] if whole else COLLECTION_FIELDS

@@ -8,6 +8,7 @@ Values are immutable from outside. There are no locks: when two threads ask for 
 the same time, both parse, the results are equal, and either may be kept.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from sys import getsizeof
@@ -30,6 +31,8 @@ from arvados_fuse.errors import ManifestError
 __all__ = ["FileTable", "Segment", "Tree", "TreeDirectory"]
 
 # A Line, or an Excerpt without what it shares with others.
+_BLOCK = re.compile(r"(?<= )([0-9a-f]{32}\+([0-9]{1,19}))(?=[+ ])")
+
 _LINE_BYTES = allocated(getsizeof(Line(1, 1, 1))) + 3 * allocated(getsizeof(1 << 31))
 
 
@@ -174,6 +177,13 @@ class Tree:
                 return text[start + 1 : text.index(" ", end)]
             start = text.find(f" {block}", end)
         return None
+
+    def small_blocks(self, limit: int) -> set[str]:
+        """Hash and size of all blocks that have some bytes, and fewer than ``limit``.
+
+        Searches the manifest's text: a second for some ten megabytes.
+        """
+        return {match[1] for match in _BLOCK.finditer(self.root._text) if 0 < int(match[2]) < limit}
 
     def footprint(self) -> int:
         """Bytes of memory that all directories hold now: the sum of theirs."""

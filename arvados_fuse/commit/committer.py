@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from arvados_fuse.api import Item
+    from arvados_fuse.commit.repacking import Packed, Repacker
     from arvados_fuse.commit.steps import Steps
     from arvados_fuse.commit.uploads import Uploader
     from arvados_fuse.fresh import Unlocked
@@ -88,6 +89,7 @@ class Committer:
         steps: Steps,
         journal: Journal,
         uploader: Uploader,
+        repacker: Repacker,
         *,
         delay_s: float,
         locked: AbstractContextManager[object],
@@ -96,13 +98,15 @@ class Committer:
         self._steps = steps
         self._journal = journal
         self._uploader = uploader
+        self._repacker = repacker
         self._delay_s = delay_s
         self._locked = locked
         self._unlocked = unlocked
         self._plans: dict[Session, _Plan] = {}
         self._changed = threading.Condition()
         self._ending = False
-        self._ending_uuids: set[str] = set()  # whose journals are being removed
+        self._ending_uuids: set[str] = set()  # whose sessions are being ended
+        self._packing: set[Session] = set()  # whose small blocks are being put together
         self._threads = [
             threading.Thread(target=self._work, name=f"commit-{number}", daemon=True)
             for number in range(THREADS)
@@ -285,28 +289,70 @@ class Committer:
                 self._note_outcome(session, plan, error)
                 self._changed.notify_all()
             if error is None:
-                self._end_if_idle(session)
+                try:
+                    self._end_if_idle(session)
+                except Exception:
+                    log.exception("Unhandled exception at the end of changes of %s", session.uuid)
 
     def _end_if_idle(self, session: Session) -> None:
-        """End a session whose draft is not needed any more."""
+        """End a session whose draft is not needed any more, and put its small blocks together."""
+        with self._locked:
+            if not self._is_over(session):
+                return
+            self._packing.add(session)
+            tree, size = session.draft.base, session.manifest_size
+        try:
+            packed = self._repacker.pack(session.uuid, tree, size, lambda: self._is_quiet(session))
+        finally:
+            self._packing.discard(session)
         with self._locked:
             with self._changed:
-                plan = self._plans.get(session)
-                if plan is None or plan.is_running or session.is_scratch or not session.is_idle:
-                    return
-                if time.monotonic() < session.used_at + QUIET_S:
+                if not self._is_over(session):
                     return
                 del self._plans[session]
                 self._ending_uuids.add(session.uuid)
+            if packed is not None and session.draft.base is tree:
+                session.owner.repacking(packed.moves)
+            else:
+                packed = None
             session.owner.ended()
         try:
             session.journal.drop()
         except FileSystemError as error:
             log.warning("%s", error)
         finally:
+            if packed is not None:
+                self._replace(session, packed)
             with self._changed:
                 self._ending_uuids.discard(session.uuid)
                 self._changed.notify_all()
+
+    def _is_over(self, session: Session) -> bool:
+        """Whether a session can be ended. With the file system's lock held."""
+        with self._changed:
+            plan = self._plans.get(session)
+            if plan is None or plan.is_running or session in self._packing:
+                return False
+        return not session.is_scratch and session.is_idle and self._is_quiet(session)
+
+    def _is_quiet(self, session: Session) -> bool:
+        """Whether nothing was changed for a while, and the mount goes on."""
+        return not self._ending and time.monotonic() >= session.used_at + QUIET_S
+
+    def _replace(self, session: Session, packed: Packed) -> None:
+        """Let a collection have its large block, while nobody can begin to change it."""
+        owner = session.owner
+        try:
+            content = self._repacker.replace(session.uuid, packed)
+            tree = Tree.from_manifest(content.manifest_text)
+            with self._locked:
+                owner.committed(content.item)
+                owner.rebased(content.item, tree, len(content.manifest_text))
+        except FileSystemError as error:
+            log.info("The small blocks of %s stay as they are: %s", session.uuid, error)
+        finally:
+            with self._locked:
+                owner.repacked()
 
     def _next(self) -> tuple[Session, _Plan] | None:
         """Wait for a session that is due, and mark it as running; None at the end."""

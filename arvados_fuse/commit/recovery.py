@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from arvados_fuse.api import Cluster, CollectionContent, Item
     from arvados_fuse.api.writing import ClusterWriting
     from arvados_fuse.collection.draft import Draft
+    from arvados_fuse.collection.repacking import Moves
     from arvados_fuse.commit.steps import Steps
     from arvados_fuse.journal.records import Operation
     from arvados_fuse.journal.recovery import Orphan, Recovered
@@ -206,4 +207,10 @@ class Nobody:
         """Nothing to do."""
 
     def ended(self) -> None:
+        """Nothing to do."""
+
+    def repacking(self, moves: Moves) -> None:
+        """Nothing to do."""
+
+    def repacked(self) -> None:
         """Nothing to do."""

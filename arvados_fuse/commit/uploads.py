@@ -92,7 +92,7 @@ class Uploader:
             self._zeros[size] = block_name(locator)
         return locator
 
-    def put(self, data: bytes | memoryview, base: Tree | None = None) -> str:
+    def put(self, data: bytes | bytearray | memoryview, base: Tree | None = None) -> str:
         """Store a block, unless Keep is known to have it, and return its signed locator.
 
         Waits; raises as `KeepClient.put`. base: as for `upload`

@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 from array import array
 from contextlib import suppress
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Protocol
 
 from arvados_fuse.errors import ManifestError
@@ -25,6 +25,7 @@ from arvados_fuse.fusefile import CollectionFile
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from arvados_fuse.collection.repacking import Moves
     from arvados_fuse.collection.tree import FileTable, Segment, TreeDirectory
     from arvados_fuse.fresh import FreshBase
 
@@ -49,6 +50,10 @@ class TopDirectory(Protocol):
 
     def file_lifetime(self, now: float) -> float:
         """For how many seconds after `now` the kernel may keep a file's entry and attributes."""
+
+    @property
+    def moves(self) -> Moves:
+        """Where in Keep bytes were moved to while the content stayed the same."""
 
     @property
     def version(self) -> str:
@@ -229,6 +234,10 @@ class TreeBacked(Directory):
         """Return `segments` of the content of `version`, with new block signatures."""
         return self.collection.signed_anew(segments, version)
 
+    def is_same_content(self, before: Sequence[Segment], after: Sequence[Segment]) -> bool:
+        """Whether both are the same bytes of Keep, wherever those are now."""
+        return self.collection.moves.is_same(before, after)
+
     def _files_landed(self, table: FileTable) -> None:
         del table  # the node keeps it
         self.resized()
@@ -330,7 +339,8 @@ class TreeBacked(Directory):
             numbers = array("Q", range(first, first + len(after)))
             before = old.files() if old is not None and known is not None else None
             if before is not None and known is not None:
-                for mine, theirs in before.unchanged(after):
+                same = before.unchanged(after)
+                for mine, theirs in chain(same, self._moved_in_keep(before, after, numbers, first)):
                     numbers[theirs] = known[mine]
                     file = live.pop(known[mine], None)
                     if file is not None:
@@ -348,6 +358,23 @@ class TreeBacked(Directory):
                 self._forget_new(name for name in changed if before.index(name) is None)
         for file in live.values():  # gone, or with other content, which has another number
             self.around.kernel.invalidate_entry(self.inode, file.name)
+
+    def _moved_in_keep(
+        self, before: FileTable, after: FileTable, numbers: Sequence[int], first: int
+    ) -> Iterator[tuple[int, int]]:
+        """Yield the files of both tables whose bytes are the same in other blocks.
+
+        numbers, first: of the files in the table after; those that have a new one are looked at
+        """
+        moves = self.collection.moves
+        if not moves:
+            return
+        for theirs, name in enumerate(after.names):
+            mine = before.index(name) if numbers[theirs] >= first else None
+            if mine is not None:
+                with suppress(ManifestError):
+                    if moves.is_same(before.segments(mine), after.segments(theirs)):
+                        yield mine, theirs
 
     def _forget_new(self, names: Iterable[str]) -> None:
         """Have the kernel forget that there was nothing of these names."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from arvados_fuse.collection.repacking import Moves
 from arvados_fuse.errors import ReadOnly
 from arvados_fuse.fusedir.changing import ChangingDirectory
 
@@ -23,13 +24,15 @@ class WritableCollection(ChangingDirectory):
     A kind implements `check_writable`, `journal_name` and `make_session`.
 
     session: changes that are under way, or that are committed and not yet in the tree
+    moves: where in Keep bytes were moved to, the last time, while the content stayed the same
     """
 
-    __slots__ = ("session",)
+    __slots__ = ("moves", "session")
 
     def __init__(self, around: Surroundings, parent: Directory | None, key: str, name: str) -> None:
         super().__init__(around, parent, key, name)
         self.session: Session | None = None
+        self.moves = Moves({})
 
     @property
     def journal_name(self) -> str:
@@ -100,4 +103,13 @@ class WritableCollection(ChangingDirectory):
         """The session is over: everything is in the tree."""
         self.session = None
         self.forget_draft()
+        self.around.inodes.release(self)
+
+    def repacking(self, moves: Moves) -> None:
+        """From now on the cluster may have some bytes in other blocks."""
+        self.moves = moves
+        self.uses += 1
+
+    def repacked(self) -> None:
+        """What `repacking` announced is done, or was given up."""
         self.around.inodes.release(self)

@@ -1,0 +1,148 @@
+"""What many small commits leave behind is put together: small blocks become one large one.
+
+Each commit makes at least one block. A thousand of a few kilobytes each are slow to read, and
+a burden on the cluster. When a collection has not been changed for a while, what is in them is read
+and stored anew as one block, and the cluster is asked to replace the parts (Arvados documentation,
+"Using replace_segments to repack file data"): it does so only where they are still there, so what
+others change meanwhile stays.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from arvados_fuse.collection.repacking import Moves, Place, small_segments
+from arvados_fuse.collection.signing import block_name
+from arvados_fuse.errors import FileSystemError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from arvados_fuse.api import CollectionContent
+    from arvados_fuse.api.writing import ClusterWriting
+    from arvados_fuse.collection.table import Segment
+    from arvados_fuse.collection.tree import Tree
+    from arvados_fuse.commit.uploads import Uploader
+
+__all__ = ["BlockReader", "Packed", "Repacker"]
+
+log = logging.getLogger(__name__)
+
+SMALL = 1 << 20
+"""Bytes that no small block has. Reading one takes longer by its request than by its bytes."""
+
+LEAST_BLOCKS = 64
+"""Small blocks that a collection has to have to be repacked. So a block's bytes are moved once for
+each such number of commits, at most a few times until they are in a block that is not small."""
+
+LARGEST_MANIFEST = 32 << 20
+"""Characters of the longest manifest that is looked through for small blocks."""
+
+
+class BlockReader(Protocol):
+    """What reads blocks: `keep.client.KeepClient`."""
+
+    def get(
+        self,
+        locator: str,
+        sink: memoryview,
+        progress: Callable[[int], None],
+        restarted: Callable[[], None],
+    ) -> None:
+        """Read a block into `sink`."""
+
+
+class Packed(NamedTuple):
+    """A large block that is stored, and not yet part of the collection.
+
+    replace_segments: what the cluster is asked for
+    moves: where the bytes are then
+    """
+
+    replace_segments: dict[str, str]
+    moves: Moves
+
+
+class Repacker:
+    """Packs small blocks of the collections of one mount. Threads: every method from any thread."""
+
+    def __init__(self, writing: ClusterWriting, keep: BlockReader, uploader: Uploader) -> None:
+        self._writing = writing
+        self._keep = keep
+        self._uploader = uploader
+        self._packing = threading.Lock()  # held while a block is packed: one takes memory enough
+
+    def pack(
+        self, uuid: str, tree: Tree, manifest_size: int, is_wanted: Callable[[], bool]
+    ) -> Packed | None:
+        """Store the content of small blocks as one; None if there are few, or it cannot be done.
+
+        Waits, without any lock. Takes up to 65 MiB of memory meanwhile.
+
+        is_wanted: whether the block is still of use; asked often
+        """
+        if not self._writing.has_replace_segments or manifest_size > LARGEST_MANIFEST:
+            return None
+        if not self._packing.acquire(blocking=False):
+            return None
+        try:
+            segments = small_segments(tree, SMALL, LEAST_BLOCKS)
+            return self._pack(segments, is_wanted) if segments else None
+        except FileSystemError as error:
+            log.info("The small blocks of %s stay as they are: %s", uuid, error)
+            return None
+        finally:
+            self._packing.release()
+
+    def replace(self, uuid: str, packed: Packed) -> CollectionContent:
+        """Let the collection have the large block, and return its content; raises as `edit`."""
+        content = self._writing.replace_segments(uuid, packed.replace_segments)
+        log.info("Put %d parts of small blocks of %s together.", len(packed.replace_segments), uuid)
+        return content
+
+    def _pack(self, segments: list[Segment], is_wanted: Callable[[], bool]) -> Packed | None:
+        data = bytearray()
+        starts: list[int] = []
+        for block in _by_block(segments):
+            if not is_wanted():
+                return None
+            content = self._read(block[0].locator)
+            for segment in block:
+                starts.append(len(data))
+                data += content[segment.offset : segment.offset + segment.size]
+        locator = self._uploader.put(data)
+        large = block_name(locator)
+        replace_segments = {}
+        moves = {}
+        for (old, offset, size), start in zip(segments, starts, strict=True):
+            replace_segments[f"{block_name(old)} {offset} {size}"] = f"{locator} {start} {size}"
+            moves[Place(block_name(old), offset, size)] = Place(large, start, size)
+        return Packed(replace_segments, Moves(moves))
+
+    def _read(self, locator: str) -> bytearray:
+        """Read a block. Raises what `KeepClient.get` raises."""
+        content = bytearray(int(block_name(locator).partition("+")[2]))
+        with memoryview(content) as sink:
+            self._keep.get(locator, sink, _ignore_size, _ignore)
+        return content
+
+
+def _by_block(segments: Iterable[Segment]) -> list[list[Segment]]:
+    """The segments, which are sorted by block, one list for each block."""
+    blocks: list[list[Segment]] = []
+    for segment in segments:
+        if blocks and block_name(blocks[-1][0].locator) == block_name(segment.locator):
+            blocks[-1].append(segment)
+        else:
+            blocks.append([segment])
+    return blocks
+
+
+def _ignore_size(size: int) -> None:
+    """Nobody waits for a part of the block."""
+
+
+def _ignore() -> None:
+    """Nothing has been done with the bytes."""
