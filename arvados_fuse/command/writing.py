@@ -14,7 +14,6 @@ from arvados_fuse.command.progress import Left, reported
 from arvados_fuse.commit.committer import Committer
 from arvados_fuse.commit.known import KnownBlocks
 from arvados_fuse.commit.recovery import Nobody, Recovery
-from arvados_fuse.commit.repacking import Repacker
 from arvados_fuse.commit.steps import Steps
 from arvados_fuse.commit.uploads import Uploader
 from arvados_fuse.commit.writing import Writing, conflict_name
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from arvados_fuse.api import ArvadosCluster, CollectionContent, Record
+    from arvados_fuse.api import ArvadosCluster, Record
     from arvados_fuse.command.arguments import Settings
     from arvados_fuse.commit.pending import PendingCollection
     from arvados_fuse.commit.session import Session
@@ -89,7 +88,6 @@ class Writer:
             steps,
             self._journal,
             uploader,
-            Repacker(changes, keep, uploader),
             delay_s=settings.commit_delay_s,
             locked=locked,
             unlocked=unlocked,
@@ -112,13 +110,13 @@ class Writer:
             is_complete &= self._recovery.recover(orphan)
         return is_complete
 
-    def _begin_recovery(self, uuid: str, content: CollectionContent) -> Session:
+    def _begin_recovery(self, uuid: str, manifest: str, portable_data_hash: str) -> Session:
         return self._committer.make_session(
             uuid,
-            Tree.from_manifest(content.manifest_text),
-            content.item.portable_data_hash,
+            Tree.from_manifest(manifest),
+            portable_data_hash,
             Nobody(),
-            manifest_size=len(content.manifest_text),
+            manifest_size=len(manifest),
         )
 
     def pending(self) -> list[PendingCollection]:

@@ -10,37 +10,25 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from arvados_fuse.collection.delta import full_manifest, snapshot
-from arvados_fuse.collection.draft import DraftFile
-from arvados_fuse.collection.extents import Pending
-from arvados_fuse.collection.rename import rename
+from arvados_fuse.collection.delta import full_manifest, settle, snapshot
+from arvados_fuse.collection.signing import block_name
 from arvados_fuse.collection.tree import Tree
+from arvados_fuse.commit.replay import Replay
 from arvados_fuse.commit.session import SCRATCH_PREFIX, Session
+from arvados_fuse.commit.standin import stand_in
 from arvados_fuse.errors import FileSystemError, NoSuchEntry
-from arvados_fuse.journal.records import (
-    Attach,
-    Create,
-    Mkdir,
-    Rename,
-    Rmdir,
-    Times,
-    Truncate,
-    Unlink,
-    Write,
-)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from arvados_fuse.api import Cluster, CollectionContent, Item
+    from arvados_fuse.api import Cluster, Item
     from arvados_fuse.api.writing import ClusterWriting
-    from arvados_fuse.collection.draft import Draft
-    from arvados_fuse.collection.repacking import Moves
+    from arvados_fuse.collection.delta import FrozenFile
+    from arvados_fuse.collection.table import Segment
     from arvados_fuse.commit.steps import Steps
-    from arvados_fuse.journal.records import Operation
     from arvados_fuse.journal.recovery import Orphan, Recovered
 
-__all__ = ["Recovery", "replay"]
+__all__ = ["Nobody", "Recovery"]
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +36,8 @@ log = logging.getLogger(__name__)
 class Recovery:
     """Commits what orphaned journals hold.
 
-    begin: makes a session of a collection: uuid, tree, portable data hash, owner, manifest size
+    begin: makes a session of a collection: its uuid, a manifest and the portable data hash of that,
+        "" if the cluster does not have it
     """
 
     def __init__(
@@ -56,7 +45,7 @@ class Recovery:
         cluster: Cluster,
         writing: ClusterWriting,
         steps: Steps,
-        begin: Callable[[str, CollectionContent], Session],
+        begin: Callable[[str, str, str], Session],
         classes: tuple[str, ...],
     ) -> None:
         self._cluster = cluster
@@ -88,26 +77,59 @@ class Recovery:
     def _recover(self, orphan: Orphan, uuid: str) -> None:
         recovered = orphan.read(uuid) if not uuid.startswith(SCRATCH_PREFIX) else None
         if recovered is not None:
-            session = self._begin(uuid, self._base(recovered, uuid))
+            session = self._begin_on_base(recovered, uuid)
             try:
-                done = replay(recovered, session.draft)
-                session.adopt()
+                replay = Replay(recovered, session.draft)
+                present = self._changed_since(session)
+                for generation in recovered.generations():
+                    replay.do(generation)
+                    session.adopt()
+                    if present is not None:
+                        self._note_if_committed(session, present)
                 self._commit(session)
             finally:
                 session.journal.drop()
-            log.info("Committed %d changes of %s from %s.", done, uuid, orphan.directory)
+            log.info("Committed %d changes of %s from %s.", replay.done, uuid, orphan.directory)
         orphan.discard(uuid)
 
-    def _base(self, recovered: Recovered, uuid: str) -> CollectionContent:
-        """Return the version that the changes are on top of; if it is gone, the present one."""
+    def _begin_on_base(self, recovered: Recovered, uuid: str) -> Session:
+        """Begin on the version that the changes are on top of, or what it must have been."""
         try:
-            return self._cluster.collection(recovered.portable_data_hash)
+            base = self._cluster.collection(recovered.portable_data_hash)
         except NoSuchEntry:
-            log.warning(
-                "The version of %s that was changed is gone; the changes go on top of the present.",
-                uuid,
-            )
-            return self._cluster.collection(uuid)
+            manifest = stand_in(recovered, self._present(uuid))
+            return self._begin(uuid, manifest, "")
+        return self._begin(uuid, base.manifest_text, base.item.portable_data_hash)
+
+    def _present(self, uuid: str) -> str:
+        """Return the manifest of a collection; "" if it is gone."""
+        try:
+            return self._cluster.collection(uuid).manifest_text
+        except NoSuchEntry:
+            return ""
+
+    def _changed_since(self, session: Session) -> Tree | None:
+        """Return the present content, if it is not what the session began on."""
+        try:
+            state = self._cluster.collection_state(session.uuid)
+        except NoSuchEntry:
+            return None
+        if state.portable_data_hash == session.portable_data_hash:
+            return None
+        return Tree.from_manifest(self._present(session.uuid))
+
+    def _note_if_committed(self, session: Session, present: Tree) -> None:
+        """Note that the cluster has what was done so far, if it shows that.
+
+        The mount may have been killed after the cluster had made a commit and before the journal
+        said so. Without this, our own commit would be taken for a change by others.
+        """
+        taken = snapshot(session.draft)
+        if taken is None:
+            return
+        self._steps.bring_blocks(session, taken)
+        if any(_has_file(present, file) for file in taken.files):
+            settle(session.draft, taken)
 
     def _commit(self, session: Session) -> None:
         try:
@@ -135,63 +157,25 @@ class Recovery:
         )
 
 
-def replay(recovered: Recovered, draft: Draft) -> int:
-    """Do again what a journal says, to a draft of the version that it says; return how often.
-
-    What cannot be done again is left out, with a line in the log: it was not done then either, or
-    the version was another.
-    """
-    files: dict[int, DraftFile] = {}
-    done = 0
-    for number, path in recovered.attached.items():
-        directory, name = draft.locate(path)
-        files[number] = directory.open_file(name)
-    for operation in recovered.operations():
-        try:
-            _do(operation, draft, files, recovered)
-            done += 1
-        except FileSystemError as error:
-            log.warning("Cannot do again what the journal says: %s (%s)", operation, error)
-    return done
+def _has_file(tree: Tree, file: FrozenFile) -> bool:
+    """Whether a tree has a file with the same bytes, which are some, in the same blocks."""
+    *directories, name = file.path.split("/")
+    directory = tree.root
+    for step in directories:
+        subdirectory = directory.subdirectories.get(step)
+        if subdirectory is None:
+            return False
+        directory = subdirectory
+    table = directory.files()
+    index = table.index(name)
+    segments = file.extents.segments()
+    if index is None or not segments:
+        return False
+    return _unsigned(segments) == _unsigned(table.segments(index))
 
 
-def _do(
-    operation: Operation, draft: Draft, files: dict[int, DraftFile], recovered: Recovered
-) -> None:
-    match operation:
-        case Create(number, path):
-            directory, name = draft.locate(path)
-            if directory.has(name):
-                directory.unlink(name)
-            files[number] = directory.create(name)
-        case Attach(number, path):
-            directory, name = draft.locate(path)
-            files[number] = directory.open_file(name)
-        case Write(number, start, size, chunk, offset):
-            if number in files:  # else it was unlinked
-                files[number].write(start, size, Pending(recovered.chunks[chunk], offset))
-        case Truncate(number, size):
-            if number in files:
-                files[number].truncate(size)
-        case Times():
-            pass  # the cluster has no place for them
-        case _:
-            _do_to_names(operation, draft)
-
-
-def _do_to_names(operation: Mkdir | Unlink | Rmdir | Rename, draft: Draft) -> None:
-    if isinstance(operation, Rename):
-        old_directory, old_name = draft.locate(operation.old)
-        new_directory, new_name = draft.locate(operation.new)
-        rename(old_directory, old_name, new_directory, new_name)
-        return
-    directory, name = draft.locate(operation.path)
-    if isinstance(operation, Mkdir):
-        directory.mkdir(name)
-    elif isinstance(operation, Unlink):
-        directory.unlink(name)
-    else:
-        directory.rmdir(name)
+def _unsigned(segments: Sequence[Segment]) -> list[tuple[str, int, int]]:
+    return [(block_name(locator), offset, size) for locator, offset, size in segments]
 
 
 class Nobody:
@@ -207,10 +191,4 @@ class Nobody:
         """Nothing to do."""
 
     def ended(self) -> None:
-        """Nothing to do."""
-
-    def repacking(self, moves: Moves) -> None:
-        """Nothing to do."""
-
-    def repacked(self) -> None:
         """Nothing to do."""

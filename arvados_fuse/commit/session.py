@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from arvados_fuse.collection.draft import Draft, DraftDirectory, DraftFile
-from arvados_fuse.collection.extents import Pending
+from arvados_fuse.collection.extents import Pending, Stored
 from arvados_fuse.collection.signing import block_name
 from arvados_fuse.journal.records import (
     Attach,
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from arvados_fuse.api import Item
     from arvados_fuse.collection.extents import ChunkLike, ExtentMap, Spot
-    from arvados_fuse.collection.repacking import Moves
     from arvados_fuse.collection.tree import Tree
     from arvados_fuse.commit.uploads import Uploader
     from arvados_fuse.errors import FileSystemError
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from arvados_fuse.journal.chunks import Chunk
     from arvados_fuse.journal.collection import CollectionJournal
     from arvados_fuse.journal.journal import Journal
+    from arvados_fuse.journal.records import Content
 
 __all__ = ["SCRATCH_PREFIX", "Owner", "Sent", "Session", "live_parts"]
 
@@ -71,15 +71,6 @@ class Owner(Protocol):
 
     def ended(self) -> None:
         """The session is over: everything is in the tree."""
-
-    def repacking(self, moves: Moves) -> None:
-        """From now on the cluster may have some bytes in other blocks.
-
-        The session ends; the owner has to stay where it is until `repacked`.
-        """
-
-    def repacked(self) -> None:
-        """What `repacking` announced is done, or was given up."""
 
 
 class Sent(NamedTuple):
@@ -217,7 +208,7 @@ class Session:
             self._last_id += 1
             number = self._ids[file] = self._last_id
             if file.parent is not None:
-                self.journal.record(Attach(number, file.path()))
+                self.journal.record(Attach(number, file.path(), _content(file.extents)))
         return number
 
     def moved_to(self, portable_data_hash: str, manifest_size: int) -> None:
@@ -338,9 +329,24 @@ class Session:
         for file in files:
             self._ids.pop(file, None)
 
+    def contents(self, extents: Mapping[DraftFile, ExtentMap]) -> dict[int, Content]:
+        """What those of the files have in Keep that the journal has a name for, by that."""
+        found = {self._ids[f]: _content(e) for f, e in extents.items() if f in self._ids}
+        return {number: content for number, content in found.items() if content is not None}
+
     def attached(self, paths: Mapping[DraftFile, str]) -> dict[int, str]:
         """What the journal calls those of the files that it has a name for, with their paths."""
         return {self._ids[file]: path for file, path in paths.items() if file in self._ids}
+
+
+def _content(extents: ExtentMap) -> Content | None:
+    """What a file has in Keep; None if it has something elsewhere."""
+    content = []
+    for _, size, source in extents.extents():
+        if not isinstance(source, Stored):
+            return None
+        content.append((source.locator, source.offset, size))
+    return tuple(content)
 
 
 def _directories(directory: DraftDirectory) -> Iterator[DraftDirectory]:

@@ -99,8 +99,7 @@ class Steps:
         is_signed_anew = False
         for attempt in range(1, MOST_TRIES + 1):
             if not self._is_dirty(session):
-                if session.settled or session.draft.root.overlay:
-                    # What is committed, or was opened and not changed, is left to the tree.
+                if session.settled:
                     self._take_over(session)
                 return
             try:
@@ -259,6 +258,7 @@ class Steps:
         with self._locked:
             paths = {f.file: f.path for f in taken.files if f.file.revision != f.revision}
             attached = session.attached(paths)
+            contents = session.contents({f.file: f.extents for f in taken.files if f.file in paths})
             settle(session.draft, taken)
             session.let_go()
             session.sent.clear()
@@ -271,7 +271,9 @@ class Steps:
             if tree is not None:
                 self.rebase(session, content.item, tree, len(content.manifest_text))
         try:
-            session.journal.committed(frozen.generation, session.portable_data_hash, attached)
+            session.journal.committed(
+                frozen.generation, session.portable_data_hash, attached, contents
+            )
         except FileSystemError as error:
             # The journal holds more than it need; the next commit takes that out too.
             log.warning(

@@ -25,6 +25,7 @@ import shutil
 import threading
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 from arvados_fuse.errors import FileSystemError, JournalError, NoSpace
@@ -32,7 +33,7 @@ from arvados_fuse.journal.chunks import CHUNK_SIZE, Chunk, create_chunk
 from arvados_fuse.journal.files import disk_error, sync_directory
 from arvados_fuse.journal.log import Log, create_log
 from arvados_fuse.journal.packing import Packing
-from arvados_fuse.journal.records import Based, Closed, Operation, Synced, Write
+from arvados_fuse.journal.records import Based, Closed, Content, Operation, Synced, Write
 from arvados_fuse.journal.reserve import Reserve
 from arvados_fuse.journal.room import Room
 
@@ -207,7 +208,11 @@ class CollectionJournal:
             return Sealed(last.number, chunks)
 
     def committed(
-        self, generation: int, portable_data_hash: str, attached: Mapping[int, str]
+        self,
+        generation: int,
+        portable_data_hash: str,
+        attached: Mapping[int, str],
+        contents: Mapping[int, Content] = MappingProxyType({}),
     ) -> None:
         """The cluster has everything up to a generation: forget it. Waits for the disk.
 
@@ -216,6 +221,7 @@ class CollectionJournal:
         portable_data_hash: of the version that has it
         attached: the paths in that version of files whose identifiers later records use. They may
             be left out when no later record uses them
+        contents: what these files have in that version
 
         Raises NoSpace or JournalError: nothing is forgotten then, and it may be called again.
         """
@@ -227,7 +233,8 @@ class CollectionJournal:
             if index <= 0:
                 return
             follower = self._generations[index]
-            self._with_reserve(lambda: follower.log.append(Based(portable_data_hash, attached)))
+            based = Based(portable_data_hash, attached, contents)
+            self._with_reserve(lambda: follower.log.append(based))
         with self._syncing:
             follower.log.sync()
             self._sync_names()

@@ -7,12 +7,14 @@ operation on an identifier that the reader does not know is about a file that is
 
 import json
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 __all__ = [
     "Attach",
     "Based",
     "Closed",
+    "Content",
     "Create",
     "Mkdir",
     "Operation",
@@ -29,6 +31,11 @@ __all__ = [
 ]
 
 
+Content = tuple[tuple[str, int, int], ...]
+"""What a file had in Keep: runs of bytes, each as locator, offset in the block, and size. The
+locators are signed."""
+
+
 class Create(NamedTuple):
     """A new, empty file, in the place of what has the name."""
 
@@ -37,10 +44,15 @@ class Create(NamedTuple):
 
 
 class Attach(NamedTuple):
-    """From now on the identifier means the file that is at this path."""
+    """From now on the identifier means the file that is at this path.
+
+    content: what it had then, so that it can be changed again even if its version is gone; None if
+        that is not known
+    """
 
     id: int
     path: str
+    content: Content | None = None
 
 
 class Write(NamedTuple):
@@ -100,10 +112,12 @@ class Based(NamedTuple):
 
     portable_data_hash: the version's; "" for a collection that has none yet
     attached: identifiers that mean, at the beginning of this log, the file at a path of the version
+    contents: what those files had, by the identifiers, as far as that is known
     """
 
     portable_data_hash: str
     attached: Mapping[int, str]
+    contents: Mapping[int, Content] = MappingProxyType({})
 
 
 class Synced(NamedTuple):
@@ -137,13 +151,18 @@ _KINDS: dict[str, type[Any]] = {
 }
 
 
+def _content(fields: list[tuple[str, int, int]]) -> Content:
+    return tuple((locator, offset, size) for locator, offset, size in fields)
+
+
 def encode(record: Record) -> bytes:
     """A record as one line of JSON, without the line feed."""
     if type(record) is Write:  # most records, and the only ones on the way of bytes
         return b'["write",%d,%d,%d,%d,%d]' % record
     if isinstance(record, Based):
         attached = {str(number): path for number, path in record.attached.items()}
-        fields: list[Any] = ["based", record.portable_data_hash, attached]
+        contents = {str(number): content for number, content in record.contents.items()}
+        fields: list[Any] = ["based", record.portable_data_hash, attached, contents]
     else:
         fields = [type(record).__name__.lower(), *record]
     return json.dumps(fields, separators=(",", ":")).encode("ascii")
@@ -154,10 +173,15 @@ def decode(line: bytes) -> Record:
     try:
         kind, *fields = json.loads(line)
         if kind == "based":
-            portable_data_hash, attached = fields
+            portable_data_hash, attached, contents = fields
             return Based(
-                portable_data_hash, {int(number): path for number, path in attached.items()}
+                portable_data_hash,
+                {int(number): path for number, path in attached.items()},
+                {int(number): _content(content) for number, content in contents.items()},
             )
+        if kind == "attach":
+            number, path, content = fields
+            return Attach(number, path, None if content is None else _content(content))
         record: Record = _KINDS[kind](*fields)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"the journal has a record that is not known: {line[:80]!r}") from error

@@ -69,14 +69,17 @@ class Recovered:
 
     portable_data_hash: of the version that the operations are on top of; "" for none
     attached: the paths in it of files that the operations call by their identifiers
+    contents: what those files have in it, as far as that is known
     chunks: by number. They can be read for as long as they are referred to, also after a discard
     """
 
     def __init__(self, based: Based, chunks: Mapping[int, Chunk], spans: tuple[_Span, ...]) -> None:
         self.portable_data_hash = based.portable_data_hash
         self.attached = based.attached
+        self.contents = based.contents
         self.chunks = chunks
         self._spans = spans
+        self._is_damaged = False
 
     def operations(self) -> Iterator[Operation]:
         """What was done, in order; read from the disk as it goes.
@@ -84,16 +87,27 @@ class Recovered:
         Every Write refers to bytes that are there: where that does not hold the journal was damaged
         and ends, with a line in the program's log. Raises JournalError.
         """
-        for path, end in self._spans:
-            for line in read_log(path):
-                if end is not None and line.end > end:
-                    break
-                record = line.record
-                if isinstance(record, Write) and not self._has_bytes(record):
-                    logger.error("%s refers to bytes that are gone and is cut there", path)
-                    return
-                if not isinstance(record, Based | Synced | Closed):
-                    yield record
+        for generation in self.generations():
+            yield from generation
+
+    def generations(self) -> Iterator[Iterator[Operation]]:
+        """The same, in the parts between which commits were begun. Read each before the next."""
+        self._is_damaged = False
+        for span in self._spans:
+            if not self._is_damaged:
+                yield self._read(span)
+
+    def _read(self, span: _Span) -> Iterator[Operation]:
+        for line in read_log(span.path):
+            if span.end is not None and line.end > span.end:
+                break
+            record = line.record
+            if isinstance(record, Write) and not self._has_bytes(record):
+                logger.error("%s refers to bytes that are gone and is cut there", span.path)
+                self._is_damaged = True
+                return
+            if not isinstance(record, Based | Synced | Closed):
+                yield record
 
     def _has_bytes(self, write: Write) -> bool:
         chunk = self.chunks.get(write.chunk)

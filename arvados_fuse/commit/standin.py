@@ -1,0 +1,117 @@
+"""The version that the changes in a journal are on top of, when the cluster does not have it.
+
+A cluster keeps an old version only if it was current for some time, or if that was asked for
+(Arvados documentation, "Collection versioning"). What matters of one that is gone is in the
+journal: the content of each file that was changed, and which files were made. All else is taken
+from the version that there is now. On such a stand-in the changes can be done again, and what
+others have changed is merged as ever: no file is ever part theirs and part ours.
+
+One thing cannot be known: whether others have changed a file that was removed or moved here, and
+not written to. It is taken for unchanged.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from arvados_fuse.collection.delta import full_manifest, snapshot
+from arvados_fuse.collection.draft import Draft
+from arvados_fuse.collection.extents import Stored
+from arvados_fuse.collection.signing import block_name, signed_locators
+from arvados_fuse.collection.tree import Tree
+from arvados_fuse.errors import NoSuchEntry
+from arvados_fuse.journal.records import Attach, Create, Mkdir, Rename, Rmdir, Unlink
+
+if TYPE_CHECKING:
+    from arvados_fuse.journal.records import Content
+    from arvados_fuse.journal.recovery import Recovered
+
+__all__ = ["stand_in"]
+
+
+def stand_in(recovered: Recovered, present: str) -> str:
+    """Return the manifest of the stand-in.
+
+    present: manifest of the present version; "" if there is none
+    """
+    return _StandIn(recovered, present).manifest()
+
+
+class _StandIn:
+    def __init__(self, recovered: Recovered, present: str) -> None:
+        self._recovered = recovered
+        self._present = present
+        self._draft = Draft(Tree.from_manifest(present))
+        self._renamed: list[tuple[str, str]] = []
+        self._seen: set[str] = set()  # paths of the version that it is known of what they had
+
+    def manifest(self) -> str:
+        for number, path in self._recovered.attached.items():
+            self._had(path, self._recovered.contents.get(number))
+        for operation in self._recovered.operations():
+            if isinstance(operation, Attach):
+                self._had(self._path(operation.path), operation.content)
+            elif isinstance(operation, Create | Mkdir):
+                self._had_not(self._path(operation.path))
+            elif isinstance(operation, Unlink | Rmdir):
+                self._seen.add(self._path(operation.path))
+            elif isinstance(operation, Rename):
+                # Seen at its old path only if it is written to later: that says what it was.
+                self._renamed.append((operation.old, operation.new))
+        taken = snapshot(self._draft, whole=True)
+        assert taken is not None, "a whole snapshot is never nothing"
+        return full_manifest(taken)
+
+    def _path(self, path: str) -> str:
+        """Return what a path was in the version, before what was renamed since."""
+        for old, new in reversed(self._renamed):
+            if path == new or path.startswith(new + "/"):
+                path = old + path[len(new) :]
+        return path
+
+    def _had(self, path: str, content: Content | None) -> None:
+        """The version had a file; None if it is not known what was in it."""
+        if path in self._seen:
+            return
+        self._seen.add(path)
+        self._remove(path)
+        *parents, name = path.split("/")
+        directory = self._draft.root
+        for parent in parents:
+            if not directory.has(parent):
+                directory.mkdir(parent)
+            directory = directory.directory(parent)
+        if directory.has(name):
+            return  # a directory: ours cannot be beside it
+        file = directory.create(name)
+        end = 0
+        # What is not known is taken for nothing: then theirs is another, and ours is kept beside.
+        for locator, offset, size in self._signed(content or ()):
+            file.write(end, size, Stored(locator, offset))
+            end += size
+
+    def _had_not(self, path: str) -> None:
+        """The version had nothing there."""
+        if path not in self._seen:
+            self._seen.add(path)
+            self._remove(path)
+
+    def _remove(self, path: str) -> None:
+        try:
+            directory, name = self._draft.locate(path)
+            if directory.file(name) is not None:
+                directory.unlink(name)
+        except NoSuchEntry:
+            return
+
+    def _signed(self, content: Content) -> Content:
+        """Return it with the signatures of the present version, as far as it has the blocks.
+
+        Those in the journal are as old as the journal.
+        """
+        blocks = {block_name(locator) for locator, _, _ in content}
+        fresh = signed_locators(self._present, blocks)
+        return tuple(
+            (fresh.get(block_name(locator), locator), offset, size)
+            for locator, offset, size in content
+        )
