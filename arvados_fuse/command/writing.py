@@ -14,6 +14,7 @@ from arvados_fuse.command.progress import Left, reported
 from arvados_fuse.commit.committer import Committer
 from arvados_fuse.commit.known import KnownBlocks
 from arvados_fuse.commit.recovery import Nobody, Recovery
+from arvados_fuse.commit.repacking import Repacker
 from arvados_fuse.commit.steps import Steps
 from arvados_fuse.commit.uploads import Uploader
 from arvados_fuse.commit.writing import Writing, conflict_name
@@ -88,6 +89,7 @@ class Writer:
             steps,
             self._journal,
             uploader,
+            Repacker(changes, keep, uploader),
             delay_s=settings.commit_delay_s,
             locked=locked,
             unlocked=unlocked,

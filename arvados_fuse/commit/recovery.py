@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from arvados_fuse.api import Cluster, Item
     from arvados_fuse.api.writing import ClusterWriting
     from arvados_fuse.collection.delta import FrozenFile
+    from arvados_fuse.collection.repacking import Moves
     from arvados_fuse.collection.table import Segment
     from arvados_fuse.commit.steps import Steps
     from arvados_fuse.journal.recovery import Orphan, Recovered
@@ -191,4 +192,10 @@ class Nobody:
         """Nothing to do."""
 
     def ended(self) -> None:
+        """Nothing to do."""
+
+    def repacking(self, moves: Moves) -> None:
+        """Nothing to do."""
+
+    def repacked(self) -> None:
         """Nothing to do."""

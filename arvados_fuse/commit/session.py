@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from arvados_fuse.api import Item
     from arvados_fuse.collection.extents import ChunkLike, ExtentMap, Spot
+    from arvados_fuse.collection.repacking import Moves
     from arvados_fuse.collection.tree import Tree
     from arvados_fuse.commit.uploads import Uploader
     from arvados_fuse.errors import FileSystemError
@@ -71,6 +72,15 @@ class Owner(Protocol):
 
     def ended(self) -> None:
         """The session is over: everything is in the tree."""
+
+    def repacking(self, moves: Moves) -> None:
+        """From now on the cluster may have some bytes in other blocks.
+
+        The session ends; the owner has to stay where it is until `repacked`.
+        """
+
+    def repacked(self) -> None:
+        """What `repacking` announced is done, or was given up."""
 
 
 class Sent(NamedTuple):

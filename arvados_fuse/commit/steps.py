@@ -99,7 +99,8 @@ class Steps:
         is_signed_anew = False
         for attempt in range(1, MOST_TRIES + 1):
             if not self._is_dirty(session):
-                if session.settled:
+                if session.settled or session.draft.root.overlay:
+                    # What is committed, or was opened and not changed, is left to the tree.
                     self._take_over(session)
                 return
             try:
