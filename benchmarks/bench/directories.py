@@ -105,11 +105,12 @@ SCENARIOS = (
             **on_mounts(lambda stage: stage.many(0, stage.sizes.files), listing),
             LIMIT: listing_at_the_limit,
         },
-        limit="a bare llfuse daemon that has the names in a list",
+        limit="`ls`: a bare llfuse daemon that has the names in a list",
     ),
     Scenario(
         rows=(FIND_FIRST, FIND_AGAIN),
         sides=on_mounts(lambda stage: stage.many(stage.sizes.tree, stage.sizes.tree), walk),
+        official_rounds=1,
     ),
     Scenario(rows=(MANY_LIST, MANY_MEMORY), sides={OURS: many_listed}),
     Scenario(rows=(MANY_OPEN,), sides={OURS: many_opened}),

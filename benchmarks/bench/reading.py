@@ -172,7 +172,7 @@ def first_scenario(row: Row, *rules: dict[str, object]) -> Scenario:
     return Scenario(
         rows=(row,),
         sides={**sides, LIMIT: partial(first_bytes_plainly, row, rules)},
-        limit="the same from a block by a plain client, on a new connection",
+        limit=f"{row.name}: a plain client, on a new connection",
     )
 
 
@@ -182,8 +182,9 @@ SCENARIOS = (
     Scenario(
         rows=(COLD, BLOCK_CACHE, PAGE_CACHE, PROCESSOR),
         sides={**on_mounts(Stage.large, in_order), LIMIT: in_order_at_the_limit},
-        limit="cold: the slower of a plain parallel download and md5 on all processors;"
-        " block cache: a bare llfuse daemon that serves a memoryview; page cache: tmpfs",
+        limit="1 GiB in order, cold: the slower of a plain parallel download and md5 on all"
+        " processors; block cache warm: a bare llfuse daemon that serves a memoryview; page cache"
+        " warm: tmpfs",
     ),
     Scenario(
         rows=(PARALLEL,),
@@ -191,7 +192,7 @@ SCENARIOS = (
             **on_mounts(Stage.large, parallel),
             LIMIT: on_mounts(Stage.large, one_reader, sides=(OURS,))[OURS],
         },
-        limit="one reader of ours that reads as much",
+        limit="4 readers: one reader of ours that reads as much",
     ),
     Scenario(rows=(RANDOM, FETCHED), sides=on_mounts(Stage.large, anywhere)),
     Scenario(rows=(FAR_FIRST,), sides=on_mounts(Stage.large, far_first)),

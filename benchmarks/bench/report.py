@@ -60,15 +60,23 @@ def update(medians: Medians, rounds: int) -> None:
     """Put what was measured into the document; rows that were not measured stay."""
     text = DOCUMENT.read_text()
     for group, scenarios in GROUPS.items():
-        lines = names_in(between(text, group))
-        lines.update((row.name, line(row, figures)) for row, figures in medians.items())
-        rows = "".join(lines.get(row.name, line(row, {})) for row in rows_of(scenarios))
-        limits = dict.fromkeys(f"- {s.rows[0].name}: {s.limit}\n" for s in scenarios if s.limit)
-        content = (
-            f"{HEADER}{rows}\nThe limit, by the first row that it is for:\n\n{''.join(limits)}"
-        )
-        text = replaced(text, group, content)
-    DOCUMENT.write_text(replaced(text, "conditions", conditions(rounds)))
+        measured = {
+            row.name: line(row, medians[row]) for row in rows_of(scenarios) if row in medians
+        }
+        if measured:
+            lines = {**names_in(between(text, group)), **measured}
+            text = replaced(text, group, f"{part(scenarios, lines)}\n{conditions(rounds)}")
+    DOCUMENT.write_text(text)
+
+
+def part(scenarios: Iterable[Scenario], lines: Mapping[str, str]) -> str:
+    """The table of one group, and what its limits are.
+
+    lines: of the table, by the names of their rows
+    """
+    rows = "".join(lines.get(row.name, line(row, {})) for row in rows_of(scenarios))
+    limits = [f"- {scenario.limit}\n" for scenario in scenarios if scenario.limit]
+    return f"{HEADER}{rows}\nLimits, in the order of the rows:\n\n{''.join(limits)}"
 
 
 def rows_of(scenarios: Iterable[Scenario]) -> list[Row]:
@@ -81,7 +89,7 @@ def conditions(rounds: int) -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
     today = datetime.datetime.now(datetime.timezone.utc)
     return (
-        f"Last measured on {today:%Y-%m-%d}: {os.cpu_count()} processors, {memory:.0f} GiB,"
+        f"Measured on {today:%Y-%m-%d}: {os.cpu_count()} processors, {memory:.0f} GiB,"
         f" {platform.system()} {platform.release()}, Python {platform.python_version()};"
         f" {rounds} rounds; load average at the end {os.getloadavg()[1]:.1f}.\n"
     )

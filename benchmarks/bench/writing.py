@@ -180,7 +180,7 @@ SCENARIOS = (
     Scenario(
         rows=(COPY_IN,),
         sides={**on_mounts(empty, partial(copy_one, COPY_IN), "--read-write"), LIMIT: upload},
-        limit="md5 and PUT of the blocks by a plain parallel uploader",
+        limit="`dd`: md5 and PUT of the blocks by a plain parallel uploader",
     ),
     Scenario(
         rows=(PARALLEL,),
@@ -190,7 +190,7 @@ SCENARIOS = (
                 OURS
             ],
         },
-        limit="one writer of ours that writes as much",
+        limit="4 writers: one writer of ours that writes as much",
     ),
     Scenario(rows=(REWRITE,), sides=on_mounts(Stage.new_large, rewrite, "--read-write")),
     Scenario(
