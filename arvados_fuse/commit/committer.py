@@ -225,7 +225,8 @@ class Committer:
             if plan.outcome is not None:
                 # It is tried again on its own. Who waits for that calls fsync.
                 raise type(plan.outcome)(*plan.outcome.args)
-            if plan.is_running or time.monotonic() < plan.ended + self._delay_s:
+            is_burst = plan.is_running or time.monotonic() < plan.ended + self._delay_s
+            if is_burst and self._delay_s > 0:
                 due = plan.ended + self._delay_s
                 if plan.due is None or plan.due > due:
                     plan.due = due

@@ -272,7 +272,7 @@ class Session:
     def upload(self, chunk: ChunkLike, parts: Sequence[tuple[int, int]]) -> Future[list[Spot]]:
         """Begin to send `parts` of a sealed chunk to Keep, unless it is on its way already."""
         future = self._uploads.get(chunk)
-        if future is None:
+        if future is None or _has_failed(future):
             # What is not part of the present version may be collected as garbage at any time.
             is_present = self.owner.signatures_hold and not self.settled
             base = self.draft.base if is_present else None
@@ -357,6 +357,11 @@ def _content(extents: ExtentMap) -> Content | None:
             return None
         content.append((source.locator, source.offset, size))
     return tuple(content)
+
+
+def _has_failed(upload: Future[list[Spot]]) -> bool:
+    """Whether an upload has ended in an error, of which the next commit knows nothing yet."""
+    return upload.done() and upload.exception() is not None
 
 
 def _directories(directory: DraftDirectory) -> Iterator[DraftDirectory]:

@@ -304,12 +304,10 @@ class ChangingDirectory(DraftBacked):
         First the other collection gets it, and commits it, then it is removed here: at no moment is
         it in neither.
         """
-        with self._changing(self):
+        with self._changing(self) as session:
             thing = self._entry(name)
-            if not isinstance(thing, CollectionFile):
-                raise OtherCollection(
-                    f"The directory {name!r} can be copied to another collection."
-                )
+            if session.is_scratch or not isinstance(thing, CollectionFile):
+                raise OtherCollection(f"{name!r} can be copied to another collection.")
             self._draft_of(thing)
         self.collection.commit()  # what is only in the journal of this collection has to get out
         with self._changing(self), target._changing(target) as session:
