@@ -22,7 +22,7 @@ both trees (which is better done before, without the lock: see ``prepare``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from itertools import chain, count
 from typing import NamedTuple
@@ -34,7 +34,7 @@ from arvados_fuse.collection.table import Segment
 from arvados_fuse.collection.tree import Tree, TreeDirectory
 from arvados_fuse.errors import ManifestError
 
-__all__ = ["Carried", "Conflict", "Fate", "Merged", "NewBase", "prepare", "rebase"]
+__all__ = ["Carried", "Conflict", "Fate", "Merged", "NewBase", "prepare", "rebase", "shows"]
 
 _HASH_DIGITS = 32
 
@@ -87,6 +87,19 @@ class Merged(NamedTuple):
     conflicts: list[Conflict]
     carried: list[Carried]
     bases: list[NewBase]
+
+
+def shows(tree: Tree, paths: Mapping[str, bool], files: Mapping[str, ExtentMap]) -> bool:
+    """Whether a tree has something at paths, or has not, and files with just this content.
+
+    False also where it is damaged.
+    """
+    try:
+        return all(
+            (_found(tree, path) is not None) == is_there for path, is_there in paths.items()
+        ) and all(_has_file(tree, path, extents) for path, extents in files.items())
+    except ManifestError:
+        return False
 
 
 def prepare(draft: Draft, theirs: Tree) -> None:
@@ -442,6 +455,28 @@ def _has(file: DraftFile, segments: tuple[Segment, ...]) -> bool:
         return _same(file.extents.segments(), segments)
     except ValueError:
         return False
+
+
+def _found(tree: Tree, path: str) -> tuple[TreeDirectory, BaseEntry] | None:
+    """What is at a path, and the directory that it is in; None if nothing is."""
+    directory = tree.root
+    *steps, name = path.split("/")
+    for step in steps:
+        if step not in directory.subdirectories:
+            return None
+        directory = directory.subdirectories[step]
+    found = directory.subdirectories.get(name)
+    index = directory.files().index(name) if found is None else None
+    return None if found is None and index is None else (directory, found or index)
+
+
+def _has_file(tree: Tree, path: str, extents: ExtentMap) -> bool:
+    found = _found(tree, path)
+    if found is None or isinstance(found[1], TreeDirectory):
+        return False
+    directory, index = found
+    assert isinstance(index, int), "it is a file"
+    return _same(extents.segments(), directory.files().segments(index))
 
 
 def _same(mine: Sequence[Segment] | None, theirs: Sequence[Segment]) -> bool:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from arvados_fuse.api import Item
+    from arvados_fuse.collection.delta import Snapshot
     from arvados_fuse.collection.extents import ChunkLike, ExtentMap, Spot
     from arvados_fuse.collection.repacking import Moves
     from arvados_fuse.collection.tree import Tree
@@ -106,6 +107,7 @@ class Session:
     users: requests that are changing something now
     rebases: how often the draft was moved to another base
     is_sending: whether a commit is being sent now
+    unanswered: what was sent last, if there was no answer, so that the cluster may have it or not
     composing: held, without the file system's lock, while the manifest of a scratch collection is
         composed
     error: why the last commit failed; None if it did not
@@ -134,6 +136,7 @@ class Session:
         self.used_at = time.monotonic()
         self.users = self.rebases = 0
         self.is_sending = False
+        self.unanswered: Snapshot | None = None
         self.composing = threading.Lock()
         self.error: FileSystemError | None = None
         self.journal: CollectionJournal = journal.collection(uuid, portable_data_hash)
@@ -227,6 +230,7 @@ class Session:
         self.manifest_size = manifest_size
         self.settled = 0
         self.rebases += 1
+        self.unanswered = None
 
     def base_journal(self) -> None:
         """Let the journal begin on top of the version that the draft is on top of.

@@ -17,7 +17,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from arvados_fuse.collection.delta import delta, full_manifest, settle, snapshot
-from arvados_fuse.collection.merge import rebase
+from arvados_fuse.collection.merge import rebase, shows
 from arvados_fuse.collection.tree import Tree
 from arvados_fuse.commit.resigning import Resigning
 from arvados_fuse.commit.session import live_parts
@@ -175,6 +175,7 @@ class Steps:
 
     def rebase(self, session: Session, item: Item, tree: Tree, manifest_size: int) -> None:
         """Move the draft on top of a version that the cluster has. With the lock held."""
+        self._note_unanswered(session, tree)
         merged = rebase(session.draft, tree, self._conflict_name)
         for path, kept_as in merged.conflicts:
             session.note(Rename(path, kept_as))
@@ -187,6 +188,17 @@ class Steps:
             )
         session.moved_to(item.portable_data_hash, manifest_size)
         session.owner.rebased(item, tree, manifest_size)
+
+    @staticmethod
+    def _note_unanswered(session: Session, tree: Tree) -> None:
+        """If the cluster has what was sent and not answered, it is ours, and no conflict."""
+        sent = session.unanswered
+        if sent is None:
+            return
+        paths = {path[1:]: bool(source) for path, source in sent.replace_files.items()}
+        if shows(tree, paths, {file.path: file.extents for file in sent.files}):
+            settle(session.draft, sent)
+            session.settled += len(sent.places)
 
     # -- blocks -----------------------------------------------------------------------------
 
@@ -237,8 +249,10 @@ class Steps:
             if session.rebases != frozen.rebases:
                 return False
             session.is_sending = True  # from now on, no refresh moves the draft
+            session.unanswered = frozen.taken
         try:
             content = self._request(session, frozen.taken)
+            session.unanswered = None
             self._settle(session, frozen, content)
         finally:
             session.is_sending = False

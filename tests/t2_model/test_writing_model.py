@@ -346,6 +346,11 @@ class Writing(RuleBasedStateMachine):
     def cluster_will_refuse(self, times: int) -> None:
         self.cluster.failures = [ClusterError("refused")] * times
 
+    @rule()
+    def cluster_will_be_late(self) -> None:
+        """It will do what a commit asks for, and not answer in time."""
+        self.cluster.failures = [TimedOut("late")]
+
     @rule(seconds=st.sampled_from([1.0, 14.0, 16.0, 700_000.0]))
     def wait(self, seconds: float) -> None:
         self.mount.clock.now += seconds
@@ -503,11 +508,6 @@ class WritingTheSame(Writing):
     """Others change the same paths."""
 
     their_paths: ClassVar = [*OURS, *THEIRS]
-
-    @rule()
-    def cluster_will_be_late(self) -> None:
-        self.known = False
-        self.cluster.failures = [TimedOut("late")]
 
     def _edit_elsewhere(self, changes: dict[str, bytes | None]) -> None:
         self.known = False
