@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import arvados.collection
 
 from tests.support.mounts import RunningMount
 
-__all__ = ["Workplace", "new_collection", "saved", "shown"]
+__all__ = ["Workplace", "changes", "errno_of", "new_collection", "saved", "shown"]
 
 RECORD = ".arvados#collection"
 
@@ -93,3 +95,29 @@ class Workplace:
         content = shown(self.root)
         assert self.running.unmount() == 0, self.running.log
         assert self.saved() == content
+
+
+def errno_of(do: Callable[..., Any], *arguments: Any) -> str:
+    """The name of the errno that `do` ends with."""
+    try:
+        do(*arguments)
+    except OSError as error:
+        return errno.errorcode[error.errno or 0]
+    return "ok"
+
+
+def changes(directory: Path, file: str, subdirectory: str) -> dict[str, str]:
+    """Each kind of change, tried in a directory that has `file` and `subdirectory`."""
+    return {
+        "create": errno_of(lambda: os.close(os.open(directory / "new", os.O_CREAT | os.O_WRONLY))),
+        "mknod": errno_of(os.mknod, directory / "new"),
+        "mkdir": errno_of(os.mkdir, directory / "new"),
+        "unlink": errno_of(os.unlink, directory / file),
+        "rmdir": errno_of(os.rmdir, directory / subdirectory),
+        "rename": errno_of(os.rename, directory / file, directory / "new"),
+        "rename directory": errno_of(os.rename, directory / subdirectory, directory / "new"),
+        "open": errno_of(lambda: os.close(os.open(directory / file, os.O_WRONLY))),
+        "empty": errno_of(lambda: os.close(os.open(directory / file, os.O_WRONLY | os.O_TRUNC))),
+        "append": errno_of(lambda: os.close(os.open(directory / file, os.O_RDWR | os.O_APPEND))),
+        "truncate": errno_of(os.truncate, directory / file, 0),
+    }

@@ -14,7 +14,14 @@ import pytest
 
 from tests.support.contents import create, pseudo_random
 from tests.support.mounts import ARV_MOUNT
-from tests.support.workplace import Workplace, new_collection, saved, shown
+from tests.support.workplace import (
+    Workplace,
+    changes,
+    errno_of,
+    new_collection,
+    saved,
+    shown,
+)
 
 NEVER = ("--commit-delay", "100")
 """Nothing is committed for a while after the first commit, unless somebody asks for it."""
@@ -25,15 +32,6 @@ def wait_for(condition, within_s=10.0):
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.02)
-
-
-def errno_of(do, *arguments):
-    """The name of the errno that `do` ends with."""
-    try:
-        do(*arguments)
-    except OSError as error:
-        return errno.errorcode[error.errno]
-    return "ok"
 
 
 @pytest.fixture
@@ -207,23 +205,6 @@ class TestTmp:
 
 
 # -- what is refused ----------------------------------------------------------------------------
-
-
-def changes(directory, file, subdirectory):
-    """Each kind of change, tried in a directory that has `file` and `subdirectory`."""
-    return {
-        "create": errno_of(lambda: os.close(os.open(directory / "new", os.O_CREAT | os.O_WRONLY))),
-        "mknod": errno_of(os.mknod, directory / "new"),
-        "mkdir": errno_of(os.mkdir, directory / "new"),
-        "unlink": errno_of(os.unlink, directory / file),
-        "rmdir": errno_of(os.rmdir, directory / subdirectory),
-        "rename": errno_of(os.rename, directory / file, directory / "new"),
-        "rename directory": errno_of(os.rename, directory / subdirectory, directory / "new"),
-        "open": errno_of(lambda: os.close(os.open(directory / file, os.O_WRONLY))),
-        "empty": errno_of(lambda: os.close(os.open(directory / file, os.O_WRONLY | os.O_TRUNC))),
-        "append": errno_of(lambda: os.close(os.open(directory / file, os.O_RDWR | os.O_APPEND))),
-        "truncate": errno_of(os.truncate, directory / file, 0),
-    }
 
 
 FILES = {"f": b"content", "d/g": b"more"}
