@@ -11,7 +11,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from arvados_fuse.collection.delta import full_manifest, settle, snapshot
-from arvados_fuse.collection.signing import block_name
+from arvados_fuse.collection.merge import shows
 from arvados_fuse.collection.tree import Tree
 from arvados_fuse.commit.replay import Replay
 from arvados_fuse.commit.session import SCRATCH_PREFIX, Session
@@ -19,13 +19,11 @@ from arvados_fuse.commit.standin import stand_in
 from arvados_fuse.errors import FileSystemError, NoSuchEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from arvados_fuse.api import Cluster, Item
     from arvados_fuse.api.writing import ClusterWriting
-    from arvados_fuse.collection.delta import FrozenFile
     from arvados_fuse.collection.repacking import Moves
-    from arvados_fuse.collection.table import Segment
     from arvados_fuse.commit.steps import Steps
     from arvados_fuse.journal.recovery import Orphan, Recovered
 
@@ -129,7 +127,8 @@ class Recovery:
         if taken is None:
             return
         self._steps.bring_blocks(session, taken)
-        if any(_has_file(present, file) for file in taken.files):
+        paths = {path[1:]: bool(source) for path, source in taken.replace_files.items()}
+        if shows(present, paths, {file.path: file.extents for file in taken.files}):
             settle(session.draft, taken)
 
     def _commit(self, session: Session) -> None:
@@ -156,27 +155,6 @@ class Recovery:
             session.uuid,
             item.uuid,
         )
-
-
-def _has_file(tree: Tree, file: FrozenFile) -> bool:
-    """Whether a tree has a file with the same bytes, which are some, in the same blocks."""
-    *directories, name = file.path.split("/")
-    directory = tree.root
-    for step in directories:
-        subdirectory = directory.subdirectories.get(step)
-        if subdirectory is None:
-            return False
-        directory = subdirectory
-    table = directory.files()
-    index = table.index(name)
-    segments = file.extents.segments()
-    if index is None or not segments:
-        return False
-    return _unsigned(segments) == _unsigned(table.segments(index))
-
-
-def _unsigned(segments: Sequence[Segment]) -> list[tuple[str, int, int]]:
-    return [(block_name(locator), offset, size) for locator, offset, size in segments]
 
 
 class Nobody:

@@ -21,6 +21,8 @@ class WriteLoad:
     content: what was acknowledged: the bytes of each file whose close, rename or removal returned
     uncertain: paths of the operation that did not return, which may have had any part of its effect
     operations: how many returned
+    history: what the content was before the first of them, and after each
+    synced: the number in it of the last one that ended with fsync
     failure: why it stopped; None if it was told to
     """
 
@@ -28,6 +30,8 @@ class WriteLoad:
         self.content: dict[str, bytes] = {}
         self.uncertain: set[str] = set()
         self.operations = 0
+        self.history: list[dict[str, bytes]] = [{}]
+        self.synced = 0
         self.failure: OSError | None = None
         self._root = root
         self._random = random.Random(seed)
@@ -62,6 +66,7 @@ class WriteLoad:
             while not self._stopping.is_set():
                 self._random.choices(list(actions), list(actions.values()))[0]()
                 self.operations += 1
+                self.history.append(dict(self.content))
                 self.uncertain.clear()
         except OSError as error:
             self.failure = error
@@ -90,6 +95,7 @@ class WriteLoad:
     def _make_big(self) -> None:
         self._made += 1
         self._write(f"big {self._made}", self._bytes(BIG), "wb", fsync=True)
+        self.synced = self.operations + 1
 
     def _overwrite(self) -> None:
         if (path := self._any()) is not None:
@@ -112,6 +118,20 @@ class WriteLoad:
             self.uncertain = {path}
             os.unlink(self._root / path)
             del self.content[path]
+
+    def check_is_a_moment(self, found: dict[str, bytes | None]) -> None:
+        """Find the moment, not before the last fsync, at which everything was as it is found."""
+        for number in range(self.synced, len(self.history)):
+            before = self.history[number]
+            after = self.history[number + 1] if number + 1 < len(self.history) else before
+            paths = before.keys() | after.keys()
+            going_on = {path for path in paths if before.get(path) != after.get(path)}
+            if after is before:
+                going_on = self.uncertain
+            rest = {path: data for path, data in before.items() if path not in going_on}
+            if rest == {path: data for path, data in found.items() if path not in going_on}:
+                return
+        raise AssertionError(f"never since {self.synced} of {len(self.history)} was it like this")
 
     def check(self, found: dict[str, bytes | None]) -> None:
         """Hold what is left against what was acknowledged."""

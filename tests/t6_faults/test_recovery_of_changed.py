@@ -138,6 +138,18 @@ def test_both_have_written_the_same(cluster, killed, mount, edit):
     assert not kept
 
 
+@pytest.mark.parametrize("edit", ["its version is gone"], indirect=True)
+def test_what_others_wrote_too_does_not_count_as_our_commit(cluster, killed, mount, edit):
+    def change(root):
+        (root / "a").write_bytes(b"the same")
+        (root / "b").write_bytes(b"ours alone")
+
+    uuid = killed({"a": b"before"}, change)
+    edit(uuid, {"a": b"the same"})
+    mount(uuid).expected_log.append("a was changed here and elsewhere")
+    assert conflicts(saved(cluster.api(), uuid))[0]["b"] == b"ours alone"
+
+
 @pytest.mark.parametrize("edit", ["its version is kept"], indirect=True)
 def test_a_file_that_was_removed_here_and_changed_elsewhere_stays(cluster, killed, mount, edit):
     uuid = killed({"a": b"before"}, lambda root: (root / "a").unlink())
