@@ -207,6 +207,7 @@ class DraftBacked(TreeBacked):
                 self.around.kernel.invalidate_entry(self.inode, child.name)
                 child.key, child.name = child.draft.name, self._present(child.draft.name)
                 self.children[child.key] = child
+                self._moved.pop(name, None)
                 self._moved[child.key] = child.inode
 
     def _carry_subdirectories(self, node: TreeDirectory) -> None:
@@ -244,6 +245,8 @@ class DraftBacked(TreeBacked):
             entry = overlay.get(name, subnode)
             is_shown = entry is subnode or getattr(entry, "base", None) is subnode
             number = moved.pop(name, None) if is_shown else None
+            if is_shown and name in self.children:
+                number = self.children[name].inode
             if number is None and known is not None:
                 number = known.get(name)
                 if number in taken:  # by a directory that was moved away

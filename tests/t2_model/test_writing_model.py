@@ -30,6 +30,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from arvados_fuse.commit import session
 from arvados_fuse.errors import ClusterError, FileSystemError, TimedOut
 from arvados_fuse.journal import chunks
+from tests.conftest import LogGuard
 from tests.support import drafts, invariants
 from tests.support.writable import REFRESH_S, WritableCluster, WritableMount
 
@@ -527,7 +528,7 @@ MACHINES: list[Callable[[], Writing]] = [
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_writing_agrees_with_the_model(machine: type[Writing]) -> None:
+def test_writing_agrees_with_the_model(machine: type[Writing], log_guard: LogGuard) -> None:
     """Run the machine; hypothesis prints the steps that lead to a difference.
 
     ARV_MOUNT_MODEL_RUNS is how many, where more are wanted.
@@ -535,9 +536,11 @@ def test_writing_agrees_with_the_model(machine: type[Writing]) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=int(os.environ.get("ARV_MOUNT_MODEL_RUNS", "120")),
+            max_examples=int(os.environ.get("ARV_MOUNT_MODEL_RUNS", "40")),
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )
+    if machine is WritingTheSame:
+        log_guard.take("was changed (here and )?elsewhere")
