@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import ssl
 
@@ -37,7 +38,7 @@ def translated(error: Exception, host: str, token: str) -> Exception:
         )
     if isinstance(error, TimeoutError):
         return TimedOut(f"The Arvados API host {host} did not answer in time.")
-    if isinstance(error, OSError | httplib2.HttpLib2Error):
+    if isinstance(error, OSError | httplib2.HttpLib2Error | http.client.HTTPException):
         reason = _one_line(str(error), token)
         return ClusterUnreachable(f"The connection to the Arvados API host {host} failed: {reason}")
     if isinstance(error, googleapiclient.errors.Error | ValueError | KeyError):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
 import threading
 
 import pytest
 
 from arvados_fuse.api import ArvadosCluster, Item, connection
+from arvados_fuse.api.translation import translated
 from arvados_fuse.errors import (
     AccessRefused,
     ClusterError,
@@ -560,3 +562,36 @@ class TestRecords:
         assert isinstance(
             failure(lambda: cluster.find(OWNER, ["name", "=", "a"], projects=True)), RecordError
         )
+
+
+def test_an_answer_that_breaks_off_is_a_broken_connection():
+    error = translated(http.client.IncompleteRead(b"{", 385), "example.org", TOKEN)
+    assert isinstance(error, ClusterUnreachable)
+    assert "The connection to the Arvados API host example.org failed" in str(error)
+
+
+class TestPatience:
+    """A request that fails for a passing reason is repeated, but not for ever at the end."""
+
+    @pytest.fixture
+    def refusing(self, server):
+        server.answers["users/current"] = Answer({"errors": ["busy"]}, 503)
+        return lambda retries: connection.Connection(
+            server.host, TOKEN, insecure=True, retries=retries, metrics=Metrics()
+        )
+
+    def test_is_over_when_its_time_is(self, refusing, server):
+        patient = refusing(retries=1000)
+        patient.limit_patience(0.0)
+        with pytest.raises(ClusterUnreachable, match="the mount is ending"):
+            patient.send(lambda client: client.users().current())
+        assert [request.path for request in server.requests].count("users/current") == 1
+
+    def test_ends_a_pause_that_has_begun(self, refusing, monkeypatch):
+        monkeypatch.setattr(connection, "LONGEST_PAUSE_S", 600.0)
+        patient = refusing(retries=1000)
+        timer = threading.Timer(0.2, patient.limit_patience, [0.0])
+        timer.start()
+        with pytest.raises(ClusterUnreachable, match="the mount is ending"):
+            patient.send(lambda client: client.users().current())
+        timer.join()
