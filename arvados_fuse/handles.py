@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from arvados_fuse.collection.tree import Segment
     from arvados_fuse.fresh import FreshBase, KernelNotifier, Unlocked
     from arvados_fuse.fusedir.listing import Listing
+    from arvados_fuse.fusedir.paging import PagedListing
     from arvados_fuse.fusefile import File
     from arvados_fuse.keep.cache import Block, BlockCache
 
@@ -291,6 +292,6 @@ class DirectoryHandle:
 
     __slots__ = ("listing", "thing")
 
-    def __init__(self, directory: FreshBase, listing: Listing) -> None:
+    def __init__(self, directory: FreshBase, listing: Listing | PagedListing) -> None:
         self.thing = directory
         self.listing = listing

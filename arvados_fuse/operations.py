@@ -215,7 +215,7 @@ class Operations(llfuse.Operations):
         """Open a directory: its listing stays as it is now until the handle is closed."""
         try:
             directory = self._directory(inode)
-            handle = DirectoryHandle(directory, directory.listing())
+            handle = DirectoryHandle(directory, directory.open_listing())
             directory.uses += 1
             return self._open(self._directories, handle)
         except Exception as error:
@@ -238,9 +238,14 @@ class Operations(llfuse.Operations):
             entry.st_ino = getattr(directory.parent, "inode", directory.inode)
             yield b"..", entry, 2
         names, inodes = listing.directories, listing.directory_inodes
-        for position in range(max(off - 2, 0), len(names)):
+        position = start = max(off - 2, 0)
+        # What there is so far is an answer: only who has read all of it waits for more.
+        while position < len(names) or (
+            position == start == len(names) and self._list_more(handle)
+        ):
             entry.st_ino = inodes[position]
             yield names[position].encode(encoding, "surrogateescape"), entry, position + 3
+            position += 1
         entry.st_mode = FILE_MODE
         before = 2 + len(names)
         names, inodes = listing.files, listing.file_inodes
@@ -248,6 +253,13 @@ class Operations(llfuse.Operations):
             entry.st_ino = inodes[position]
             name = names[position].encode(encoding, "surrogateescape")
             yield name, entry, before + position + 1
+
+    def _list_more(self, handle: DirectoryHandle) -> bool:
+        """Whether there are more entries by now than there were. May give the lock up."""
+        try:
+            return handle.listing.more()
+        except Exception as error:
+            self._fail("list", handle.thing.inode, error)
 
     def releasedir(self, fh: int) -> None:
         """Close a directory."""

@@ -31,7 +31,9 @@ __all__ = ["BlockReader", "Packed", "Repacker"]
 log = logging.getLogger(__name__)
 
 SMALL = 1 << 20
-"""Bytes that no small block has. Reading one takes longer by its request than by its bytes."""
+"""Bytes that no small block has. Measured on one machine, a file read cold takes 2.5 ms in a block
+of its own and 0.6 ms in one with others if it has 4 kB, 4.7 and 3.7 ms if it has 256 kB, and as long
+either way if it has 1 MB; where requests take longer, so does the difference."""
 
 LEAST_BLOCKS = 64
 """Small blocks that a collection has to have to be repacked. So a block's bytes are moved once for

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from arvados_fuse.fresh import KernelNotifier, SingleFlight
     from arvados_fuse.fusedir.listing import Listing
     from arvados_fuse.fusedir.names import NameRules
+    from arvados_fuse.fusedir.paging import PagedListing
     from arvados_fuse.fusefile import AttributeChange, File, Kept
     from arvados_fuse.inodes import Inodes
     from arvados_fuse.trust import Trust
@@ -124,6 +125,10 @@ class Directory(FreshBase):
     def listing(self) -> Listing:
         """Return all entries. May give the lock up."""
         raise NotImplementedError
+
+    def open_listing(self) -> Listing | PagedListing:
+        """Return all entries, or a listing that brings them as it is read."""
+        return self.listing()
 
     def child(self, name: str) -> FreshBase:
         """Return the object called `name`, in the inode table. May give the lock up.

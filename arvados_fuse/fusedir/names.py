@@ -8,7 +8,7 @@ paths stay the same for those who change over.
 import codecs
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 __all__ = ["NAME_MAX", "NameRules"]
@@ -89,12 +89,17 @@ class NameRules:
         taken: set[str] = set()
         shown = []
         for name, mark in named:
-            unique = self.present(name)
-            while unique in taken:
-                unique = self._with_tail(unique, f" ({mark})")
+            unique = self.unique(name, mark, taken)
             taken.add(unique)
             shown.append(unique)
         return shown
+
+    def unique(self, name: str, mark: str, taken: Container[str]) -> str:
+        """Return the name under which one more item is shown, where some are taken."""
+        unique = self.present(name)
+        while unique in taken:
+            unique = self._with_tail(unique, f" ({mark})")
+        return unique
 
     def marked(self, shown: str, name: str) -> str:
         """Return `shown` with a mark that is always the same for the true `name`."""

@@ -12,10 +12,13 @@ from arvados_fuse.fresh import FOREVER
 from arvados_fuse.fusedir.collection import CollectionDirectory
 from arvados_fuse.fusedir.directory import DIRECTORY_FOOTPRINT, Directory, Surroundings
 from arvados_fuse.fusedir.listing import Listing
+from arvados_fuse.fusedir.paging import PagedListing, Shown, shown_items
 from arvados_fuse.fusedir.project_changes import ChangingProject
 from arvados_fuse.fusedir.record import PROJECT_RECORD, RecordFile
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from arvados_fuse.api import Item
     from arvados_fuse.commit.writing import Writing
     from arvados_fuse.events import Event, State
@@ -42,10 +45,11 @@ class ProjectDirectory(ChangingProject):
     """A project.
 
     `_rows` holds the items known by the name under which they are shown. After a full listing
-    those are all there are, until `_listed_until`.
+    those are all there are, until `_listed_until`. `_growing` is a listing that is under way, of
+    which nothing is known to be wrong.
     """
 
-    __slots__ = ("_listed_until", "_modified_ns", "_rows")
+    __slots__ = ("_growing", "_listed_until", "_modified_ns", "_rows")
 
     def __init__(
         self, around: Surroundings, parent: Directory | None, uuid: str, name: str
@@ -54,6 +58,7 @@ class ProjectDirectory(ChangingProject):
         self._modified_ns = around.started_ns
         self._rows: dict[str, _Row] = {}
         self._listed_until = 0.0
+        self._growing: PagedListing | None = None
 
     @property
     def mtime_ns(self) -> int:
@@ -90,7 +95,7 @@ class ProjectDirectory(ChangingProject):
 
     def distrust_items(self) -> None:
         """Ask again for the items when they are used the next time; they keep their numbers."""
-        self._listed_until = 0.0
+        self._listed_until, self._growing = 0.0, None
         for row in self._rows.values():
             row.valid_until = 0.0
 
@@ -135,7 +140,7 @@ class ProjectDirectory(ChangingProject):
                 row.valid_until = 0.0
             return
         for name in {before, after, known_as} - {None}:
-            self._listed_until = 0.0
+            self._listed_until, self._growing = 0.0, None
             if name in self._rows:
                 self._rows[name].valid_until = 0.0
 
@@ -167,41 +172,61 @@ class ProjectDirectory(ChangingProject):
         """Forget the items, unless objects in the inode table depend on their numbers."""
         if self.live == 0:
             self._rows = {}
-            self._listed_until = 0.0
+            self._listed_until, self._growing = 0.0, None
 
     # -- listing ----------------------------------------------------------------------------
 
     def listing(self) -> Listing:
         """Return all items, asking the cluster if the last listing is too old."""
-        if self.around.clock() >= self._listed_until:
-            self.once("list", self._fetch_items, self._items_landed)
-        rows = self._rows
-        return Listing(list(rows), [row.inode for row in rows.values()], (), ())
+        listing = self.open_listing()
+        while listing.more():
+            pass
+        return Listing(listing.directories, listing.directory_inodes, (), ())
 
-    def _fetch_items(self) -> dict[str, _Row]:
-        """Ask for all items, by the name under which each is shown. Runs without the lock.
+    def open_listing(self) -> Listing | PagedListing:
+        """Return all items that are known if they are all; else a listing that begins with some."""
+        if self.around.clock() < self._listed_until:
+            rows = self._rows
+            return Listing(list(rows), [row.inode for row in rows.values()], (), ())
+        listing = self._growing
+        if listing is None or self.around.clock() >= listing.valid_until:
+            items = shown_items(self._items(), self.around.names)
+            known = {row.item.uuid: row.inode for row in self._rows.values()}
+            listing = self._growing = PagedListing(self, items, known)
+        if not listing.directories:
+            listing.more()
+        return listing
 
-        So all is done here that takes long for 100,000 items and does not need the lock.
-        """
-        names = self.around.names
-        items = [item for item in self.around.cluster.contents(self.uuid) if item.name]
-        # Of several items that are shown under one name, that has it that `_find` would find.
-        items.sort(key=lambda i: (not i.is_project, names.present(i.name) != i.name, i.uuid))
-        shown = names.distinct([(i.name, i.uuid) for i in items])
-        return {name: _Row(item, 0, 0.0) for name, item in zip(shown, items, strict=True)}
+    def _items(self) -> Iterator[Item]:
+        """Ask for all items, as they are needed. Runs without the lock."""
+        yield from self.around.cluster.contents(self.uuid)
 
-    def _items_landed(self, rows: dict[str, _Row]) -> None:
-        """Take over the items; those that were known keep their inode numbers."""
+    def page_landed(self, listing: PagedListing, page: list[Shown]) -> None:
+        """Take over a page of items; those that were known keep their inode numbers."""
         valid_until = self.around.clock() + self.around.refresh_time_s
-        known = {row.item.uuid: row.inode for row in self._rows.values()}
-        known.update((uuid, child.inode) for uuid, child in self.children.items())
-        new = self.around.inodes.reserve(len(rows))
-        for number, row in enumerate(rows.values(), new):
-            row.inode = known.get(row.item.uuid, number)
-            row.valid_until = valid_until
-        self._rows = rows
-        self._listed_until = valid_until
+        listing.valid_until = min(listing.valid_until, valid_until)
+        new = self.around.inodes.reserve(len(page))
+        for number, (name, item) in enumerate(page, new):
+            row = self._rows.get(name)
+            known = row.inode if row is not None and row.item.uuid == item.uuid else None
+            inode = self._number(item.uuid, known or listing.known.get(item.uuid, number))
+            self._rows[name] = _Row(item, inode, valid_until)
+            listing.add(name, inode)
+        if listing.is_complete:
+            self._all_landed(listing)
         self.resized()
+
+    def _all_landed(self, listing: PagedListing) -> None:
+        """Forget what was not listed, and, if nothing has changed since, that there is more."""
+        before = self._rows
+        self._rows = {name: before.pop(name) for name in listing.directories if name in before}
+        # What was looked up since may be too new to be listed.
+        self._rows.update(
+            (name, row) for name, row in before.items() if row.valid_until > listing.valid_until
+        )
+        if self._growing is listing:
+            self._growing = None
+            self._listed_until = listing.valid_until
 
     # -- lookup -----------------------------------------------------------------------------
 
@@ -280,11 +305,13 @@ class ProjectDirectory(ChangingProject):
 
     def came(self, name: str, item: Item) -> Directory:
         """Note that there is an item called `name` now, and return its directory."""
+        self._growing = None
         self._item_landed(name, item)
         return self._object(name, self._rows[name])
 
     def went(self, name: str) -> None:
         """Note that there is nothing called `name` any more."""
+        self._growing = None
         row = self._rows.pop(name, None)
         if row is not None:
             self.children.pop(row.item.uuid, None)
@@ -319,9 +346,9 @@ class FilterDirectory(ProjectDirectory):
         """Events of all projects and collections: any may be found or lost by the filters."""
         return (self.uuid, "j7d0g", "4zz18")
 
-    def listing(self) -> Listing:
+    def open_listing(self) -> Listing | PagedListing:
         """Return what the filters find; nothing inside of itself, or there would be no end."""
-        return Listing((), (), (), ()) if self._is_inside_itself else super().listing()
+        return Listing((), (), (), ()) if self._is_inside_itself else super().open_listing()
 
     @property
     def _is_inside_itself(self) -> bool:

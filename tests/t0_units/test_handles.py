@@ -90,6 +90,23 @@ class TestSignatures:
         assert bytes(handle.read(0, 7)) == b"content"
         assert handle.thing.versions == ["the version that was opened"]
 
+    def test_that_are_replaced_by_other_segments_of_the_same_bytes(self, keep, monkeypatch):
+        """As when small blocks were put together meanwhile."""
+        good = keep.blocks.get
+        old = [keep.segment(part)._replace(locator=f"{part!r}+Aold@1") for part in (b"ab", b"cde")]
+        monkeypatch.setattr(
+            keep.blocks,
+            "get",
+            lambda locator: (
+                FakeBlock(AccessRefused("expired")) if "+Aold" in locator else good(locator)
+            ),
+        )
+        handle = keep.open(*old)
+        handle.thing.signed = [keep.segment(b"abcde")]
+        assert [bytes(handle.read(start, 2)) for start in (1, 3, 0, 4)] == [
+            *(b"bc", b"de", b"ab", b"e"),
+        ]
+
     def test_that_cannot_be_replaced_fail_the_read(self, handle):
         handle.thing.signed = None
         with pytest.raises(AccessRefused, match="expired"):
