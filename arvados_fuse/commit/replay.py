@@ -50,8 +50,8 @@ class Replay:
     def do(self, operations: Iterable[Operation]) -> None:
         """Do these, which come next.
 
-        A change of names that cannot be done again is left out, with a line in the log: others have
-        made it too, or made it pointless. Raises FileSystemError if that holds for a file that was
+        A change of names that cannot be done again is left out, with a line in the log: the cluster
+        has it already, or others have made it pointless. Raises FileSystemError if that holds for a file that was
         written to: what was written must not get lost.
         """
         for operation in operations:
@@ -61,7 +61,7 @@ class Replay:
             except FileSystemError as error:
                 if not isinstance(operation, Mkdir | Unlink | Rmdir | Rename):
                     raise
-                log.warning("Cannot do again what the journal says: %s (%s)", operation, error)
+                log.info("Not done again, as it is done or pointless: %s (%s)", operation, error)
 
     def _do(self, operation: Operation) -> None:
         files = self._files
