@@ -6,19 +6,11 @@ from collections.abc import Collection, Sequence
 from arvados_fuse.collection.locator import LOCATOR
 from arvados_fuse.collection.table import Segment
 
-__all__ = ["block_name", "is_same_content", "signed_as_in", "signed_locators"]
+__all__ = ["block_name", "signed_as_in", "signed_locators"]
 
 _SIGNED = re.compile(f"(?<= ){LOCATOR}(?= )")
 _BARE_LENGTH = 33
 """Characters of a locator up to its size: the hash and a plus sign."""
-
-
-def is_same_content(some: Sequence[Segment], others: Sequence[Segment]) -> bool:
-    """Whether both describe the same runs of the same blocks, whatever the signatures."""
-    return len(some) == len(others) and all(
-        (block_name(a.locator), a.offset, a.size) == (block_name(b.locator), b.offset, b.size)
-        for a, b in zip(some, others, strict=True)
-    )
 
 
 def signed_as_in(manifest_text: str, segments: Sequence[Segment]) -> list[Segment] | None:

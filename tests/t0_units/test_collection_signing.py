@@ -3,25 +3,12 @@
 from arvados_fuse.collection.extents import ExtentMap
 from arvados_fuse.collection.signing import (
     block_name,
-    is_same_content,
     signed_as_in,
     signed_locators,
 )
 from arvados_fuse.collection.tree import Segment, Tree
 
 A, B = "a" * 32 + "+10", "b" * 32 + "+20"
-
-
-def test_content_is_the_same_whatever_the_signatures():
-    old = [Segment(f"{A}+Aold@1", 0, 10), Segment(B, 3, 4)]
-    new = [Segment(f"{A}+Anew@2", 0, 10), Segment(f"{B}+Anew@2", 3, 4)]
-    assert is_same_content(old, new)
-
-
-def test_content_differs_by_block_offset_size_and_number():
-    old = [Segment(A, 0, 10)]
-    for other in ([Segment(B, 0, 10)], [Segment(A, 1, 10)], [Segment(A, 0, 9)], old * 2, []):
-        assert not is_same_content(old, other)
 
 
 def test_locators_are_those_of_the_manifest():
