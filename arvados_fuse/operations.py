@@ -20,6 +20,14 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 import llfuse
 from llfuse import FUSEError
 
+from arvados_fuse.attributes import (
+    DIRECTORY_MODE,
+    FILE_MODE,
+    MAX_LIFETIME_S,
+    MountOwner,
+    fill_attributes,
+    requested_change,
+)
 from arvados_fuse.errors import (
     AccessRefused,
     BadHandle,
@@ -42,7 +50,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from arvados_fuse.fresh import FreshBase, KernelNotifier, Unlocked
-    from arvados_fuse.fusefile import Kept
     from arvados_fuse.inodes import Inodes
     from arvados_fuse.keep.cache import BlockCache
     from arvados_fuse.metrics import Metrics
@@ -52,21 +59,6 @@ __all__ = ["Operations"]
 log = logging.getLogger(__name__)
 
 H = TypeVar("H", FileHandle, DirectoryHandle)
-
-BLOCK_SIZE = 65536
-"""st_blksize: the amount in which programs like to read. Larger would make small random reads
-through buffered I/O fetch more than they need; smaller costs requests."""
-
-MAX_LIFETIME_S = 7 * 24 * 3600.0
-"""How long the kernel may keep what never changes."""
-
-DIRECTORY_MODE = stat.S_IFDIR | 0o555
-FILE_MODE = stat.S_IFREG | 0o444
-EXECUTABLE_MODE = stat.S_IFREG | 0o555
-"""Modes as the official driver has them: all may read, files of collections may be run."""
-
-WRITE_BITS = 0o222
-"""Also as there: what can be changed can be changed by all whom the kernel lets in."""
 
 
 class Operations(llfuse.Operations):
@@ -101,8 +93,7 @@ class Operations(llfuse.Operations):
         self._metrics = metrics
         self._writable = writable
         self._encoding = encoding
-        self._uid = os.getuid()
-        self._gid = os.getgid()
+        self._owner = MountOwner(os.getuid(), os.getgid(), writable)
         self._files: dict[int, FileHandle] = {}
         self._directories: dict[int, DirectoryHandle] = {}
         self._last_handle = 0
@@ -158,36 +149,8 @@ class Operations(llfuse.Operations):
 
     def _attributes(self, thing: FreshBase) -> llfuse.EntryAttributes:
         attributes = llfuse.EntryAttributes()
-        attributes.st_ino = thing.inode
-        if isinstance(thing, File):
-            size = thing.size
-            mode = EXECUTABLE_MODE if thing.executable else FILE_MODE
-            attributes.st_mode = mode | WRITE_BITS if self._writable and thing.writable else mode
-            if thing.is_unlinked:
-                attributes.st_nlink = 0
-            attributes.st_size = size
-            attributes.st_blocks = (size + 511) // 512
-        else:
-            assert isinstance(thing, Directory)
-            attributes.st_mode = DIRECTORY_MODE
-            if self._writable and thing.writable:
-                attributes.st_mode = DIRECTORY_MODE | WRITE_BITS
-        mtime_ns = thing.mtime_ns
-        attributes.st_uid = self._uid
-        attributes.st_gid = self._gid
-        kept = thing.kept
-        if kept is not None:
-            _show_kept(attributes, kept)
-        attributes.st_blksize = BLOCK_SIZE
-        attributes.st_atime_ns = mtime_ns
-        attributes.st_mtime_ns = mtime_ns
-        changed_ns = kept.ctime_ns if kept is not None else None
-        attributes.st_ctime_ns = mtime_ns if changed_ns is None else changed_ns
-        lifetime = thing.lifetime(self._clock())
-        if lifetime > MAX_LIFETIME_S:
-            lifetime = MAX_LIFETIME_S
-        attributes.attr_timeout = lifetime
-        attributes.entry_timeout = lifetime
+        assert isinstance(thing, File | Directory)
+        fill_attributes(attributes, thing, self._owner, self._clock())
         return attributes
 
     def forget(self, inode_list: list[tuple[int, int]]) -> None:
@@ -389,7 +352,7 @@ class Operations(llfuse.Operations):
 
     def _give(self, thing: File | Directory, ctx: llfuse.RequestContext) -> None:
         """Let what was made belong to who made it, who else could not set its mode and times."""
-        if (ctx.uid, ctx.gid) != (self._uid, self._gid):
+        if (ctx.uid, ctx.gid) != self._owner[:2]:
             thing.change_attributes(AttributeChange(uid=ctx.uid, gid=ctx.gid))
 
     def mkdir(
@@ -467,7 +430,7 @@ class Operations(llfuse.Operations):
                 if not isinstance(thing, File):
                     raise IsDirectory("A directory has no size that could be changed.")
                 thing.truncate(attr.st_size)
-            change = _change(attr, fields)
+            change = requested_change(attr, fields)
             if any(value is not None for value in change):
                 assert isinstance(thing, File | Directory)
                 thing.change_attributes(change)
@@ -528,22 +491,3 @@ class Operations(llfuse.Operations):
         if name:
             path = f"{path.rstrip('/')}/{name.decode(self._encoding, 'backslashreplace')}"
         return path
-
-
-def _change(attr: llfuse.EntryAttributes, fields: llfuse.SetattrFields) -> AttributeChange:
-    """Return what a request wants to be kept."""
-    return AttributeChange(
-        mtime_ns=attr.st_mtime_ns if fields.update_mtime else None,
-        mode=stat.S_IMODE(attr.st_mode) if fields.update_mode else None,
-        uid=attr.st_uid if fields.update_uid else None,
-        gid=attr.st_gid if fields.update_gid else None,
-    )
-
-
-def _show_kept(attributes: llfuse.EntryAttributes, kept: Kept) -> None:
-    if kept.mode is not None:
-        attributes.st_mode = stat.S_IFMT(attributes.st_mode) | kept.mode
-    if kept.uid is not None:
-        attributes.st_uid = kept.uid
-    if kept.gid is not None:
-        attributes.st_gid = kept.gid

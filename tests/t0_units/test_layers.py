@@ -27,7 +27,7 @@ LADDER = (
     ("inodes",),
     ("fusefile",),
     ("fusedir",),
-    ("handles",),
+    ("handles", "attributes"),
     ("kernel", "operations"),
     ("command",),
     ("bin",),
