@@ -67,14 +67,16 @@ class TestCommit:
             (work / f"f{number}").write_bytes(b"content")
             assert len(work.saved()) == number + 1
 
-    @pytest.mark.parametrize("sync", [os.fsync, os.fdatasync])
-    def test_fsync_commits_before_it_returns(self, work, sync):
+    def test_fsync_commits_before_it_returns(self, work):
         work = work(*NEVER)
         (work / "f").write_bytes(b"first")
         with open(work / "f", "ab", buffering=0) as file:
             file.write(b", second")
-            sync(file.fileno())
+            os.fsync(file.fileno())
             assert work.saved() == {"f": b"first, second"}
+            file.write(b", third")
+            os.fdatasync(file.fileno())
+            assert work.saved() == {"f": b"first, second, third"}
 
     def test_fsync_of_a_directory_commits_before_it_returns(self, work):
         work = work(*NEVER)
@@ -157,19 +159,22 @@ def saved_hash(work):
 
 
 class TestStorageClasses:
-    """The standalone cluster has the classes `default` and `archive`."""
-
-    def test_new_collections_want_them_and_blocks_get_them(self, api, mount, cluster):
+    def test_new_collections_want_them_and_blocks_are_sent_for_them(self, api, mount):
+        """The standalone cluster has one class, `default`: another shows that it is asked for."""
         body = {"group": {"name": f"classes {os.urandom(4).hex()}", "group_class": "project"}}
         project = api.groups().create(body=body).execute()["uuid"]
-        running = mount("--read-write", "--storage-classes", "default", "--project", project)
-        (running / "new").mkdir()
-        (running / "new/f").write_bytes(b"content")
-        (record,) = (
-            api.collections().list(filters=[["owner_uuid", "=", project]]).execute()["items"]
+        running = mount(
+            *("--read-write", "--storage-classes", "archive", "--commit-delay", "0"),
+            *("--retries", "0", "--project", project),
         )
-        assert record["storage_classes_desired"] == ["default"]
-        assert saved(api, record["uuid"]) == {"f": b"content"}
+        running.expected_log += ["Keep write error", "Cannot commit", "Cannot save"]
+        (running / "new").mkdir()
+        owned = api.collections().list(filters=[["owner_uuid", "=", project]]).execute()
+        (record,) = owned["items"]
+        assert record["storage_classes_desired"] == ["archive"]
+        assert errno_of(lambda: (running / "new/f").write_bytes(b"content")) == "ENOSPC"
+        assert "too few in storage class archive" in running.log
+        (running / "new/f").unlink()
 
 
 class TestTmp:

@@ -215,14 +215,15 @@ def test_make_builds_once_and_then_is_up_to_date(work):
 
 
 class TestFio:
-    VERIFY = ("--verify=crc32c", "--verify_fatal=1", "--do_verify=1", "--size=6m")
+    VERIFY = ("--verify=crc32c", "--verify_fatal=1", "--do_verify=1", "--size=3m")
 
-    @pytest.mark.parametrize("pattern", ["write", "randwrite", "randrw"])
-    def test_verifies_what_it_wrote(self, work, pattern):
-        work.run(
-            *("fio", "--name=job", "--directory=.", f"--rw={pattern}", "--bsrange=1k-64k"),
-            *("--bs_unaligned=1", "--fsync=100", "--numjobs=2", "--randseed=1", *self.VERIFY),
-        )
+    def test_verifies_what_it_wrote(self, work):
+        for pattern in ("write", "randwrite", "randrw"):
+            work.run(
+                *("fio", f"--name={pattern}", "--directory=.", f"--rw={pattern}", "--numjobs=2"),
+                *("--bsrange=1k-64k", "--bs_unaligned=1", "--fsync=100", "--randseed=1"),
+                *self.VERIFY,
+            )
 
     def test_verifies_in_a_later_mount(self, work, mount):
         job = ("fio", "--name=job", "--directory=.", "--rw=randwrite", "--bs=4k", *self.VERIFY)
@@ -230,7 +231,7 @@ class TestFio:
         later = mount("--collection", work.uuid)
         work.run(
             *("fio", "--name=job", f"--directory={later.directory}", "--readonly"),
-            *("--rw=randread", "--bs=4k", "--size=6m", "--verify=crc32c", "--verify_fatal=1"),
+            *("--rw=randread", "--bs=4k", "--size=3m", "--verify=crc32c", "--verify_fatal=1"),
         )
 
 
@@ -315,12 +316,12 @@ class TestEditors:
 
 
 class TestDd:
-    @pytest.mark.parametrize("block_size", [1, 511, 4097, 70_001])
-    def test_odd_block_sizes(self, work, source, block_size):
-        content = pseudo_random(2000 if block_size == 1 else 300_000)
-        (source / "in").write_bytes(content)
-        work.run("dd", f"if={source}/in", "of=out", f"bs={block_size}", "status=none")
-        assert (work / "out").read_bytes() == content
+    def test_odd_block_sizes(self, work, source):
+        for block_size in (1, 511, 4097, 70_001):
+            content = pseudo_random(2000 if block_size == 1 else 300_000)
+            (source / "in").write_bytes(content)
+            work.run("dd", f"if={source}/in", f"of=out{block_size}", f"bs={block_size}")
+            assert (work / f"out{block_size}").read_bytes() == content
 
     def test_notrunc_changes_what_it_writes_alone(self, work, source):
         content = bytearray(pseudo_random(200_000))
@@ -420,10 +421,10 @@ def test_find_deletes_a_tree_that_is_committed(work, source):
 
 
 class TestLinks:
-    @pytest.mark.parametrize("option", [(), ("-s",)])
-    def test_are_refused_cleanly(self, work, option):
+    def test_are_refused_cleanly(self, work):
         (work / "file").write_text("x")
-        assert "not permitted" in work.run("ln", *option, "file", "link", code=1)
+        assert "not permitted" in work.run("ln", "file", "link", code=1)
+        assert "not permitted" in work.run("ln", "-s", "file", "link", code=1)
         assert shown(work.root) == {"file": b"x"}
 
 
