@@ -9,11 +9,12 @@ import stat
 import llfuse
 import pytest
 
+from arvados_fuse.attributes import MAX_LIFETIME_S
 from arvados_fuse.errors import TimedOut
 from arvados_fuse.fusedir.collection import CollectionDirectory
 from arvados_fuse.fusedir.magic import FixedDirectory, MagicDirectory
 from arvados_fuse.fusedir.project import HomeDirectory
-from arvados_fuse.operations import MAX_LIFETIME_S, Operations
+from arvados_fuse.operations import Operations
 from tests.support.fakes import HOME, MODIFIED_NS
 from tests.support.invariants import objects
 from tests.t3_operations.conftest import COLLECTION, ROOT, errno_of
