@@ -51,8 +51,8 @@ class Replay:
         """Do these, which come next.
 
         A change of names that cannot be done again is left out, with a line in the log: the cluster
-        has it already, or others have made it pointless. Raises FileSystemError if that holds for a file that was
-        written to: what was written must not get lost.
+        has it already, or others have made it pointless. Raises FileSystemError if that holds for a
+        file that was written to: what was written must not get lost.
         """
         for operation in operations:
             try:
