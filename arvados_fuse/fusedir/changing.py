@@ -1,14 +1,12 @@
-"""Directories of a collection that can be changed: how they are.
+"""Directories of a collection that can be changed: how entries are made, removed and moved.
 
-A change is made in the draft and noted in the journal at once; commits follow in the background
-(`commit/`). What is shown is in `drafted.py`.
+How files are changed is in `file_changes.py`.
 """
 
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from arvados_fuse.collection.draft import DraftDirectory, DraftFile, check_name
 from arvados_fuse.collection.rename import rename
@@ -16,196 +14,34 @@ from arvados_fuse.errors import (
     Busy,
     Exists,
     FileSystemError,
-    FileTooBig,
     IsDirectory,
-    NoSuchEntry,
     NotDirectory,
     NotPermitted,
     OtherCollection,
-    Stale,
 )
 from arvados_fuse.fusedir.directory import Directory
-from arvados_fuse.fusedir.drafted import DraftBacked
-from arvados_fuse.fusedir.tree import TopDirectory
+from arvados_fuse.fusedir.file_changes import FileChanges, WritableTop
 from arvados_fuse.fusefile import AttributeChange, CollectionFile, kept_with
 from arvados_fuse.journal.records import Mkdir, Rename, Rmdir, Unlink
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from arvados_fuse.commit.session import Session
     from arvados_fuse.fresh import FreshBase
 
-__all__ = ["ChangingDirectory", "CollectionSubdirectory", "WritableTop"]
+__all__ = ["ChangingDirectory", "CollectionSubdirectory"]
+
+RESERVED = ".arvados#"
+"""Begins names that stand for something of the mount's own."""
 
 
-LARGEST_FILE = 16 << 40
-"""Bytes that a file may have. A manifest names each 64 MiB of it, holes too: that is 20 MB of text,
-which the cluster still takes in one request."""
-
-
-class WritableTop(TopDirectory, Protocol):
-    """The directory at the top of a collection, as changes need it."""
-
-    @property
-    def writable(self) -> bool:
-        """Whether, as far as is known, the collection can be changed."""
-
-    @property
-    def session(self) -> Session | None:
-        """The changes that are under way, if there are any."""
-
-    def begin(self) -> Session:
-        """Return the session, begun now if there is none. May give the lock up.
-
-        Raises ReadOnly, NotPermitted, NoSpace, JournalError, and what asking the cluster does.
-        """
-
-    def check_writable(self) -> None:
-        """Raise ReadOnly or NotPermitted if the collection must not be changed.
-
-        May give the lock up.
-        """
-
-    def commit(self) -> None:
-        """Commit what was changed. May give the lock up."""
-
-    def closed(self) -> None:
-        """Do what the close of a changed file asks for. May give the lock up."""
-
-    def noted(self) -> None:
-        """Something was changed: commit it some time soon."""
-
-    def relieve(self) -> None:
-        """The journal is short of room: bring what it has of this collection to the cluster."""
-
-
-class ChangingDirectory(DraftBacked):
+class ChangingDirectory(FileChanges):
     """A directory of a collection whose entries can be changed."""
 
     __slots__ = ()
 
-    @property
-    def collection(self) -> WritableTop:
-        """The directory at the top of the collection."""
-        raise NotImplementedError
-
-    def own_draft(self) -> DraftDirectory:
-        """Return the draft of this directory, made now if there is none. There is a session."""
-        raise NotImplementedError
-
-    @property
-    def is_shown(self) -> bool:
-        """Whether a path leads here; not if it was removed, here or by others."""
-        raise NotImplementedError
-
     def make_subdirectory(self, key: str, name: str) -> CollectionSubdirectory:
         """Make the object of a directory in this one."""
         return CollectionSubdirectory(self.around, self, key, name)
-
-    def make_file(self, index: int, key: str, name: str, size: int) -> CollectionFile:
-        """Make the object of a file of this directory."""
-        file = CollectionFile(self, self._node(), index, key=key, name=name, size=size)
-        file.kept = self._kept.get(key)
-        return file
-
-    @property
-    def writable(self) -> bool:
-        """Whether, as far as is known, entries can be changed."""
-        return self.collection.writable
-
-    # -- changes of files -------------------------------------------------------------------
-
-    def change_attributes(self, change: AttributeChange) -> None:
-        """Keep attributes of this directory. May give the lock up."""
-        self.check_writable()
-        self.kept = kept_with(self.kept, change)
-
-    def change_file_attributes(self, file: CollectionFile, change: AttributeChange) -> None:
-        """Keep attributes of `file`. May give the lock up."""
-        self.check_writable()
-        self._keep(file, change)
-
-    def _keep(self, file: CollectionFile, change: AttributeChange) -> None:
-        file.kept = kept_with(file.kept, change)
-        if not file.is_unlinked:
-            self._kept[file.key] = file.kept
-
-    def check_writable(self) -> None:
-        """Raise ReadOnly or NotPermitted if the collection must not be changed.
-
-        May give the lock up.
-        """
-        self.collection.check_writable()
-
-    def write_file(self, file: CollectionFile, offset: int, data: bytes) -> None:
-        """Write into `file`. May give the lock up."""
-        _check_size(offset + len(data))
-        with self._changing() as session:
-            draft = self._draft_of(file)
-            draft.pins += 1  # it must not leave the overlay while the lock is given up
-            try:
-                session.write(draft, offset, data)
-            finally:
-                draft.pins -= 1
-        self._keep(file, AttributeChange(mtime_ns=time.time_ns()))
-        if session.is_short_of_room:
-            self.collection.relieve()
-
-    def truncate_file(self, file: CollectionFile, size: int) -> None:
-        """Cut `file` off, or lengthen it by zeros. May give the lock up."""
-        _check_size(size)
-        with self._changing() as session:
-            draft = self._draft_of(file)
-            if size != draft.size:
-                session.truncate(draft, size)
-        self._keep(file, AttributeChange(mtime_ns=time.time_ns()))
-        self.collection.noted()
-
-    def file_closed(self) -> None:
-        """Do what the close of a file that is not saved asks for. May give the lock up."""
-        self.collection.closed()
-
-    def file_released(self, file: CollectionFile) -> None:
-        """A handle of `file` is about to go while the file has a draft."""
-        draft, session = file.draft, self.collection.session
-        assert draft is not None
-        if session is not None:
-            session.written_out(draft)
-        is_in_overlay = self._drafted.get(file.key) is file
-        if not is_in_overlay and not file.is_unlinked and file.uses == 1 and file.index >= 0:
-            self._be_of_tree(file, draft)
-
-    def is_empty(self) -> bool:
-        """Whether there is no entry. May give the lock up."""
-        listing = self.listing()
-        return not listing.directories and not listing.files
-
-    def commit(self) -> None:
-        """Commit the collection. May give the lock up."""
-        self.collection.commit()
-
-    def _draft_of(self, file: CollectionFile) -> DraftFile:
-        """Return the draft of a file, made now if need be. There is a session.
-
-        May give the lock up. Raises Stale if the file is not what its name leads to: others have
-        changed it since it was opened, or it is being moved.
-        """
-        self._files()
-        draft = file.draft
-        if draft is not None and (file.is_unlinked or self._drafted.get(file.key) is file):
-            return draft
-        if not (self.is_shown and self._is_shown_as(file.key, file)):
-            raise Stale(f"{file.path()} was changed elsewhere since it was opened; open it again.")
-        entry = self.own_draft().open_file(file.key)
-        self._pin(file, entry)
-        return entry
-
-    def _is_shown_as(self, key: str, file: CollectionFile) -> bool:
-        found = self._child(key)
-        if found is not None and found is not file:
-            self.around.inodes.drop_if_unused(found)
-        return found is file
 
     # -- changes of entries -----------------------------------------------------------------
 
@@ -214,7 +50,7 @@ class ChangingDirectory(DraftBacked):
 
         Raises Exists, InvalidArgument, NameTooLong, NameNotText, and what `begin` does.
         """
-        check_name(name)
+        _check_new_name(name)
         with self._changing(self) as session:
             self._check_free(name)
             entry = self.own_draft().create(name)
@@ -226,7 +62,7 @@ class ChangingDirectory(DraftBacked):
 
     def mkdir(self, name: str) -> Directory:
         """Make a new directory. May give the lock up; raises as `create`."""
-        check_name(name)
+        _check_new_name(name)
         with self._changing(self) as session:
             self._check_free(name)
             entry = self.own_draft().mkdir(name)
@@ -243,9 +79,8 @@ class ChangingDirectory(DraftBacked):
             if not isinstance(thing, CollectionFile):
                 raise IsDirectory(f"{name!r} is a directory.")
             self._keep_content(thing)
-            path = self._path_in_collection(thing.key)
+            session.note(Unlink(self._path_in_collection(thing.key)))
             self.own_draft().unlink(thing.key)
-            session.note(Unlink(path))
             self._removed(thing.key, thing)
             self._touched()
 
@@ -274,7 +109,7 @@ class ChangingDirectory(DraftBacked):
         """
         if not isinstance(target, ChangingDirectory):
             raise NotPermitted("Files can be moved within collections and between them only.")
-        check_name(new_name)
+        _check_new_name(new_name)
         if target.collection is not self.collection:
             self._move_far(name, target, new_name)
             return
@@ -357,29 +192,6 @@ class ChangingDirectory(DraftBacked):
         if thing.kept is not None:
             target._kept[copy.name] = thing.kept
 
-    @contextmanager
-    def _changing(self, *directories: ChangingDirectory) -> Iterator[Session]:
-        """Begin to change something. May give the lock up, but not any more when it has begun.
-
-        directories: whose entries are going to change, and are loaded for that; all of them of this
-            collection, and none of them removed, or NoSuchEntry is raised
-        """
-        with ExitStack() as held:
-            for directory in directories:
-                held.enter_context(directory.in_use())
-            session = self.collection.begin()
-            while not all(directory._node().loaded for directory in directories):
-                for directory in directories:
-                    directory.load(directory._node())
-                session = self.collection.begin()
-            for directory in directories:
-                directory._check_shown()
-            session.users += 1
-            try:
-                yield session
-            finally:
-                session.users -= 1
-
     def _load_ahead(self, name: str) -> None:
         """Parse a directory of which it matters whether it is empty. May give the lock up.
 
@@ -388,11 +200,6 @@ class ChangingDirectory(DraftBacked):
         child = self.children.get(name)
         if isinstance(child, ChangingDirectory):
             child.load(child._node())
-
-    def _check_shown(self) -> None:
-        """Raise NoSuchEntry if no path leads here any more."""
-        if not self.is_shown:
-            raise NoSuchEntry(f"The directory {self.name!r} has been removed.")
 
     def _check_free(self, name: str) -> None:
         """Raise Exists if there is an entry called `name`."""
@@ -480,10 +287,11 @@ class ChangingDirectory(DraftBacked):
         return f"{path}/{key}" if path else key
 
 
-def _check_size(size: int) -> None:
-    """Raise FileTooBig if no file may have so many bytes."""
-    if size > LARGEST_FILE:
-        raise FileTooBig(f"A file may have up to {LARGEST_FILE >> 40} TiB.")
+def _check_new_name(name: str) -> None:
+    """Raise NotPermitted for a name that is the mount's own, and as `check_name`."""
+    check_name(name)
+    if name.startswith(RESERVED):
+        raise NotPermitted(f"{name!r} is a name of the mount's own; choose another.")
 
 
 class CollectionSubdirectory(ChangingDirectory):

@@ -241,6 +241,17 @@ class TestRefused:
         env["ARVADOS_API_TOKEN"] = person.token
         return person
 
+    def test_names_of_the_mounts_own(self, work):
+        """What `.arvados#` names stand for cannot be hidden by a file."""
+        work = work()
+        (work / "f").write_bytes(b"x")
+        for call in (
+            lambda: (work / ".arvados#own").write_bytes(b""),
+            lambda: (work / ".arvados#own").mkdir(),
+            lambda: (work / "f").rename(work / ".arvados#own"),
+        ):
+            assert errno_of(call) == "EPERM"
+
     def test_everything_on_a_read_only_mount(self, mount, api):
         record = create(api, "refused", FILES)
         running = mount("--collection", record["uuid"])
