@@ -12,6 +12,7 @@ OFFICIAL = Path(__file__).parents[2] / ".venv-official" / "bin" / "arv-mount"
 
 OUR_OWN = {
     "--enable-write",
+    "--recover",
     "--standalone",
     "--standalone-dir",
     *("--commit-delay", "--journal-dir", "--journal-size"),
