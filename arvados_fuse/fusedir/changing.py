@@ -96,7 +96,10 @@ class ChangingDirectory(FileChanges):
                 self.around.inodes.drop_if_unused(thing)
                 raise NotDirectory(f"{name!r} is not a directory.")
             path = self._path_in_collection(thing.key)
-            thing.draft = self.own_draft().rmdir(thing.key)
+            try:
+                thing.draft = self.own_draft().rmdir(thing.key)
+            finally:
+                thing.resized()  # to find out whether it is empty may have loaded it
             session.note(Rmdir(path))
             self._removed(thing.key, thing)
             self._touched()
@@ -130,6 +133,9 @@ class ChangingDirectory(FileChanges):
                 if replaced is not None:
                     self.around.inodes.drop_if_unused(replaced)
                 raise
+            finally:
+                if isinstance(replaced, ChangingDirectory):
+                    replaced.resized()  # as in rmdir
             session.note(Rename(old, new))
             self._moved_over(key, thing, target, new_key, replaced)
 
