@@ -449,6 +449,16 @@ class TestTwoWriters:
             "d/c": b"at first",
         }
 
+    def test_what_they_replaced_is_not_written_to(self, both):
+        """A handle goes on reading what it opened; a write would mix their content with ours."""
+        with (both / "a").open("r+b", buffering=0) as file:
+            self.edit(both, self.put("a", b"theirs, longer"))
+            wait_for(lambda: (both / "a").read_bytes() == b"theirs, longer")
+            assert os.pread(file.fileno(), 100, 0) == b"at first"
+            both.running.expected_log.append("was changed elsewhere since it was opened")
+            assert errno_of(os.pwrite, file.fileno(), b"ours", 0) == "ESTALE"
+        assert (both / "a").read_bytes() == b"theirs, longer"
+
     def test_the_same_path_keeps_both(self, both):
         both.running.expected_log.append("a was changed here and elsewhere")
         (both / "a").write_bytes(b"ours")
