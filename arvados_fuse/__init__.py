@@ -9,8 +9,14 @@ An inode number stands for an object of the inode table (`inodes.Inodes`), and e
 `collection.Tree`, an immutable value made from its manifest. An open file is a handle
 (`handles`), which holds the segments of the version that was opened and reads their bytes from
 blocks of the `keep.BlockCache`, which fetches them from Keep. `kernel.Kernel` tells the kernel what
-to forget. `command` puts all of this together. `standalone` is the embedded cluster; nothing else
-but `command` knows of it.
+to forget; `events.Subscriber` hears from the cluster what that is.
+
+A collection that is being changed has a `commit.session.Session`: its `collection.draft.Draft`, an
+overlay over the tree, and its part of the `journal`, which keeps what was written on the local disk
+until the `commit.committer.Committer` has brought it to the cluster.
+
+`command` puts all of this together. `standalone` is the embedded cluster; nothing else but `command`
+knows of it.
 
 The same words mean the same things everywhere:
 
@@ -27,6 +33,10 @@ lookup: the kernel asks a directory for a name, and gets a reference to the obje
 forget: the kernel gives such references back
 handle: an open file or directory
 fill: the way of a block into the cache
+chunk: a file of the journal with bytes that were written; becomes a block
+extent: a run of bytes of a changed file that lie in one place: a block, a chunk, or nowhere
+commit: one request that brings what was changed in a collection to the cluster
+rebase: moving a draft on top of a newer version of its collection
 """
 
 from arvados_fuse.version import __version__
