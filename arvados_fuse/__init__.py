@@ -15,8 +15,8 @@ A collection that is being changed has a `commit.session.Session`: its `collecti
 overlay over the tree, and its part of the `journal`, which keeps what was written on the local disk
 until the `commit.committer.Committer` has brought it to the cluster.
 
-`command` puts all of this together. `standalone` is the embedded cluster; nothing else but `command`
-knows of it.
+`command` puts all of this together. `standalone` is the embedded cluster; nothing else but
+`command` knows of it.
 
 The same words mean the same things everywhere:
 
