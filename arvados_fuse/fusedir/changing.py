@@ -130,12 +130,11 @@ class ChangingDirectory(FileChanges):
             try:
                 rename(self.own_draft(), key, target.own_draft(), new_key)
             except FileSystemError:
-                if replaced is not None:
-                    self.around.inodes.drop_if_unused(replaced)
-                raise
-            finally:
                 if isinstance(replaced, ChangingDirectory):
                     replaced.resized()  # as in rmdir
+                elif replaced is not None:
+                    self.around.inodes.drop_if_unused(replaced)
+                raise
             session.note(Rename(old, new))
             self._moved_over(key, thing, target, new_key, replaced)
 

@@ -283,7 +283,9 @@ class Directory(FreshBase):
 
     def resized(self) -> None:
         """Tell the inode cache that the content was loaded or dropped."""
-        self.around.inodes.cache.resized(self)
+        # One that had to go meanwhile, as memory is short, is accounted for no more.
+        if self.around.inodes.find(self.inode) is self:
+            self.around.inodes.cache.resized(self)
 
     def evict(self) -> None:
         """Give back memory: everything if nobody needs the directory, else what can be spared."""
