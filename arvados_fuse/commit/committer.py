@@ -174,11 +174,6 @@ class Committer:
         """Move a session on top of another version of its collection."""
         self._steps.rebase(session, item, tree, manifest_size)
 
-    @property
-    def sessions(self) -> list[Session]:
-        """All collections that are being changed."""
-        return list(self._plans)
-
     def pending(self) -> list[PendingCollection]:
         """What the cluster does not have yet, collection by collection."""
         now = time.monotonic()

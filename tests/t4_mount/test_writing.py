@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.contents import create, pseudo_random
 from tests.support.mounts import ARV_MOUNT
+from tests.support.people import Person
 from tests.support.workplace import (
     Workplace,
     changes,
@@ -214,19 +215,8 @@ class TestTmp:
 FILES = {"f": b"content", "d/g": b"more"}
 
 
-class Person:
-    """A user who is no administrator."""
-
-    def __init__(self, cluster):
-        admin = cluster.api()
-        body = {"email": f"{os.urandom(4).hex()}@example.com", "is_active": True}
-        self.uuid = admin.users().create(body={"user": body}).execute()["uuid"]
-        token = admin.api_client_authorizations().create(
-            body={"api_client_authorization": {"owner_uuid": self.uuid}}
-        ).execute()  # fmt: skip
-        self.token = f"v2/{token['uuid']}/{token['api_token']}"
-        host = cluster.env["ARVADOS_API_HOST"]
-        self.api = arvados.api("v1", host=host, token=self.token, insecure=True, num_retries=0)
+class Owner(Person):
+    """A user who has projects."""
 
     def project(self, name, **attributes):
         body = {"group": {"name": name, "group_class": "project", **attributes}}
@@ -237,7 +227,7 @@ class TestRefused:
     @pytest.fixture
     def person(self, cluster, env):
         """Whom the mounts of a test belong to."""
-        person = Person(cluster)
+        person = Owner(cluster, os.urandom(4).hex())
         env["ARVADOS_API_TOKEN"] = person.token
         return person
 
@@ -329,7 +319,7 @@ class TestRefused:
         assert saved(person.api, record["uuid"]) == FILES
 
     def test_everything_in_what_is_shared_to_be_read(self, mount, person, cluster, api):
-        other = Person(cluster)
+        other = Owner(cluster, os.urandom(4).hex())
         project = other.project("for readers")
         record = create(other.api, "collection", FILES, owner=project)
         link = {"link_class": "permission", "name": "can_read"}

@@ -15,12 +15,12 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
-import arvados
 import pytest
 
 from tests.support.cluster import RunningCluster
 from tests.support.contents import create
 from tests.support.mounts import ARV_MOUNT, RunningMount
+from tests.support.people import Person
 
 OFFICIAL = Path(__file__).parents[2] / ".venv-official" / "bin" / "arv-mount"
 NONE = "0" * 15
@@ -43,22 +43,12 @@ DIFFERENCES = (
 )
 
 
-class Person:
-    """A user with a token."""
+class Sharer(Person):
+    """A user who shares, with the settings of a mount."""
 
     def __init__(self, cluster: RunningCluster, name: str) -> None:
-        admin = cluster.api()
-        body = {"email": f"{name}@example.com", "first_name": name.title(), "last_name": "Tester"}
-        user = admin.users().create(body={"user": {**body, "is_active": True}}).execute()
-        token = admin.api_client_authorizations().create(
-            body={"api_client_authorization": {"owner_uuid": user["uuid"]}}
-        ).execute()  # fmt: skip
-        self.uuid = user["uuid"]
-        secret = f"v2/{token['uuid']}/{token['api_token']}"
-        self.env = {**os.environ, **cluster.env, "ARVADOS_API_TOKEN": secret}
-        self.api = arvados.api(
-            "v1", host=cluster.env["ARVADOS_API_HOST"], token=secret, insecure=True, num_retries=0
-        )
+        super().__init__(cluster, name)
+        self.env = {**os.environ, **cluster.env, "ARVADOS_API_TOKEN": self.token}
 
     def group(self, name: str, owner: str | None = None, **more) -> str:
         """Make a project, or another group, and return its uuid."""
@@ -78,7 +68,7 @@ class World:
     """A cluster with two users who share, and one of everything that a mount can show."""
 
     def __init__(self, cluster: RunningCluster) -> None:
-        self.anna, self.bert = Person(cluster, "anna"), Person(cluster, "bert")
+        self.anna, self.bert = Sharer(cluster, "anna"), Sharer(cluster, "bert")
         self._fill_home(self.bert)
         self._share(cluster, self.anna, self.bert)
         self._tag(self.bert)
@@ -87,7 +77,7 @@ class World:
             body={"group": {"name": "a role", "group_class": "role"}}
         ).execute()["uuid"]  # fmt: skip
 
-    def _fill_home(self, bert: Person) -> None:
+    def _fill_home(self, bert: Sharer) -> None:
         self.top = top = bert.group("Top")
         files = {"a/b.txt": b"bravo", "c": b"c", "ordner/größe": b"123"}
         run = create(bert.api, "run 42", files, owner=top)
@@ -114,7 +104,7 @@ class World:
         self.loop = bert.group("contains Top", top, group_class="filter", properties=around)
         bert.group("of its parent", inner, group_class="filter", properties=around)
 
-    def _share(self, cluster: RunningCluster, anna: Person, bert: Person) -> None:
+    def _share(self, cluster: RunningCluster, anna: Sharer, bert: Sharer) -> None:
         admin = cluster.api()
         body = {"link_class": "permission", "name": "can_read"}
         for_bert = anna.group("For Bert")
@@ -127,7 +117,7 @@ class World:
         link = {**body, "tail_uuid": bert.uuid, "head_uuid": anna.uuid}
         admin.links().create(body={"link": link}).execute()
 
-    def _tag(self, bert: Person) -> None:
+    def _tag(self, bert: Sharer) -> None:
         for name in ("best", "a/b"):
             bert.link("tag", name, self.run)
         bert.link("tag", "of a project", self.top)
@@ -142,7 +132,7 @@ def world(tmp_path_factory):
         yield World(cluster)
 
 
-def environment(person: Person, command: Path, home: Path) -> dict[str, str]:
+def environment(person: Sharer, command: Path, home: Path) -> dict[str, str]:
     """What a driver needs, with a home and so caches of its own."""
     env = {**person.env, "HOME": str(home / command.parent.parent.name)}
     if command == OFFICIAL:

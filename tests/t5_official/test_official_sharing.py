@@ -4,36 +4,22 @@ import os
 import time
 from pathlib import Path
 
-import arvados
 import pytest
 
 from tests.support.cluster import RunningCluster
 from tests.support.contents import create
 from tests.support.mounts import RunningMount
+from tests.support.people import Person
 
 OFFICIAL = Path(__file__).parents[2] / ".venv-official" / "bin" / "arv-mount"
 
 
-class Person:
-    """A user with a token: a client and the settings of a mount."""
+class Sharer(Person):
+    """A user who shares, with the settings of a mount."""
 
     def __init__(self, cluster, name):
-        admin = cluster.api()
-        body = {"email": f"{name}@example.com", "first_name": name.title(), "last_name": "Tester"}
-        user = admin.users().create(body={"user": {**body, "is_active": True}}).execute()
-        token = admin.api_client_authorizations().create(
-            body={"api_client_authorization": {"owner_uuid": user["uuid"]}}
-        ).execute()  # fmt: skip
-        self.uuid = user["uuid"]
-        secret = f"v2/{token['uuid']}/{token['api_token']}"
-        self.env = {**cluster.env, "ARVADOS_API_TOKEN": secret}
-        self.api = arvados.api(
-            "v1",
-            host=cluster.env["ARVADOS_API_HOST"],
-            token=secret,
-            insecure=True,
-            num_retries=0,
-        )
+        super().__init__(cluster, name)
+        self.env = {**cluster.env, "ARVADOS_API_TOKEN": self.token}
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +31,12 @@ def cluster(tmp_path_factory):
 @pytest.fixture(scope="module")
 def anna(cluster):
     """Owns a project that she shares with Bert."""
-    return Person(cluster, "anna")
+    return Sharer(cluster, "anna")
 
 
 @pytest.fixture(scope="module")
 def bert(cluster):
-    return Person(cluster, "bert")
+    return Sharer(cluster, "bert")
 
 
 @pytest.fixture(scope="module")
