@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import accumulate, islice
 from sys import getsizeof
 
+from arvados_fuse.collection.locator import HASH_DIGITS
 from arvados_fuse.collection.manifest import locators
 from arvados_fuse.errors import ManifestError
 
@@ -13,8 +14,6 @@ __all__ = ["BlockRuns", "BlockTable", "Piece"]
 
 Piece = tuple[int, int, int]
 """A run of bytes in one block: number of the block in its table, offset into it, size in bytes."""
-
-_HASH_DIGITS = 32
 
 
 class BlockTable:
@@ -93,8 +92,8 @@ class BlockTable:
         start = self._locators[block]
         other_start = other._locators[other_block]
         return (
-            self._text[start : start + _HASH_DIGITS]
-            == other._text[other_start : other_start + _HASH_DIGITS]
+            self._text[start : start + HASH_DIGITS]
+            == other._text[other_start : other_start + HASH_DIGITS]
             and self._starts[block + 1] - self._starts[block]
             == other._starts[other_block + 1] - other._starts[other_block]
         )

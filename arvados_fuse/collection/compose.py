@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from arvados_fuse.collection.escape import escape
+from arvados_fuse.collection.locator import HASH_DIGITS, block_name
 from arvados_fuse.collection.table import Segment
 
 __all__ = ["placeholder", "stream"]
 
 _EMPTY_BLOCK = "d41d8cd98f00b204e9800998ecf8427e+0"
-_HASH_DIGITS = 32
 
 
 def stream(path: str, files: Iterable[tuple[str, Sequence[Segment]]]) -> str:
@@ -45,7 +45,8 @@ class _Blocks:
 
     def __init__(self) -> None:
         self.locators: list[str] = []
-        self._starts: dict[str, int] = {}  # by locator: where the block begins in the stream
+        # Where a block begins in the stream, by its name, and by each locator that it came with.
+        self._starts: dict[str, int] = {}
         self._size = 0
 
     def runs(self, segments: Sequence[Segment]) -> list[tuple[int, int]]:
@@ -68,11 +69,11 @@ class _Blocks:
 
     def _add(self, locator: str) -> int:
         # The same block can come with two signatures.
-        hash_and_size = "+".join(locator.split("+", 2)[:2])
-        start = self._starts.get(hash_and_size)
+        name = block_name(locator)
+        start = self._starts.get(name)
         if start is None:
-            start = self._starts[hash_and_size] = self._size
-            self._size += int(hash_and_size[_HASH_DIGITS + 1 :])
+            start = self._starts[name] = self._size
+            self._size += int(name[HASH_DIGITS + 1 :])
             self.locators.append(locator)
         self._starts[locator] = start
         return start

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple, Protocol
 
-from arvados_fuse.collection.signing import block_name
+from arvados_fuse.collection.locator import block_name
 from arvados_fuse.collection.table import Segment
 
 __all__ = ["MAX_BLOCK", "ChunkLike", "Extent", "ExtentMap", "Pending", "Source", "Spot", "Stored"]

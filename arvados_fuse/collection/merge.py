@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 from arvados_fuse.collection.draft import BaseEntry, Draft, DraftDirectory, DraftFile
 from arvados_fuse.collection.extents import ExtentMap
-from arvados_fuse.collection.signing import block_name
+from arvados_fuse.collection.locator import block_name
 from arvados_fuse.collection.table import Segment
 from arvados_fuse.collection.tree import Tree, TreeDirectory
 from arvados_fuse.errors import ManifestError

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from arvados_fuse.collection.extents import MAX_BLOCK
-from arvados_fuse.collection.signing import block_name
+from arvados_fuse.collection.locator import block_name
 from arvados_fuse.collection.table import Segment
 from arvados_fuse.collection.tree import Tree, TreeDirectory
 from arvados_fuse.errors import ManifestError

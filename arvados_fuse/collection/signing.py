@@ -3,20 +3,19 @@
 import re
 from collections.abc import Collection, Sequence
 
-from arvados_fuse.collection.locator import LOCATOR
+from arvados_fuse.collection.locator import LOCATOR, block_name
 from arvados_fuse.collection.table import Segment
 
-__all__ = ["block_name", "signed_as_in", "signed_locators"]
+__all__ = ["signed_as_in", "signed_locators"]
 
 _SIGNED = re.compile(f"(?<= ){LOCATOR}(?= )")
-_BARE_LENGTH = 33
-"""Characters of a locator up to its size: the hash and a plus sign."""
 
 
 def signed_as_in(manifest_text: str, segments: Sequence[Segment]) -> list[Segment] | None:
     """Return `segments` with the locators that a manifest has for their blocks.
 
-    None if it does not have all of the blocks.
+    None if it does not have all of the blocks. Takes the time of the manifest's length, so it is
+    called without a lock.
     """
     wanted = {block_name(segment.locator) for segment in segments}
     found = signed_locators(manifest_text, wanted)
@@ -37,9 +36,3 @@ def signed_locators(manifest_text: str, wanted: Collection[str]) -> dict[str, st
             if name in wanted:
                 found[name] = match[0]
     return found
-
-
-def block_name(locator: str) -> str:
-    """Return the hash and size of a locator, which say which block it is."""
-    end = locator.find("+", _BARE_LENGTH)
-    return locator if end < 0 else locator[:end]

@@ -30,9 +30,10 @@ from arvados_fuse.errors import ManifestError
 
 __all__ = ["FileTable", "Segment", "Tree", "TreeDirectory"]
 
-# A Line, or an Excerpt without what it shares with others.
+# A locator: its block's name and size.
 _BLOCK = re.compile(r"(?<= )([0-9a-f]{32}\+([0-9]{1,19}))(?=[+ ])")
 
+# Memory of a Line, or of an Excerpt without what it shares with others.
 _LINE_BYTES = allocated(getsizeof(Line(1, 1, 1))) + 3 * allocated(getsizeof(1 << 31))
 
 

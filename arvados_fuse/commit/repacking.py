@@ -13,8 +13,8 @@ import logging
 import threading
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from arvados_fuse.collection.locator import block_name
 from arvados_fuse.collection.repacking import Moves, Place, small_segments
-from arvados_fuse.collection.signing import block_name
 from arvados_fuse.errors import FileSystemError
 
 if TYPE_CHECKING:

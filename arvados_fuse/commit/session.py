@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from arvados_fuse.collection.draft import Draft, DraftDirectory, DraftFile
 from arvados_fuse.collection.extents import Pending, Stored
-from arvados_fuse.collection.signing import block_name
+from arvados_fuse.collection.locator import block_name
 from arvados_fuse.journal.records import (
     Attach,
     Create,
@@ -67,7 +67,6 @@ class Owner(Protocol):
     def rebased(self, item: Item, tree: Tree, manifest_size: int) -> None:
         """The draft is on top of `tree` now, the content of `item`.
 
-            journal_base: portable data hash of the version that the journal's changes are on top of
         manifest_size: characters of its manifest
         """
 
@@ -97,6 +96,7 @@ class Session:
     uuid: of the collection; of one that is never saved, a name with SCRATCH_PREFIX
     draft: what the collection is, with all changes
     portable_data_hash: of the version that the cluster is known to have
+    journal_base: of the version that the journal's changes are on top of
     owner: who shows it
     manifest_size: characters of the cluster's manifest, about
     settled: how many files were committed since the draft was last moved to another base

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 from arvados_fuse.collection.delta import full_manifest, snapshot
 from arvados_fuse.collection.draft import Draft
 from arvados_fuse.collection.extents import Stored
-from arvados_fuse.collection.signing import block_name, signed_locators
+from arvados_fuse.collection.locator import block_name
+from arvados_fuse.collection.signing import signed_locators
 from arvados_fuse.collection.tree import Tree
 from arvados_fuse.errors import NoSuchEntry
 from arvados_fuse.journal.records import Attach, Create, Mkdir, Rename, Rmdir, Unlink

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
 from arvados_fuse.collection.extents import Spot, Stored
-from arvados_fuse.collection.signing import block_name
+from arvados_fuse.collection.locator import block_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,11 +1,7 @@
 """New signatures for old segments."""
 
 from arvados_fuse.collection.extents import ExtentMap
-from arvados_fuse.collection.signing import (
-    block_name,
-    signed_as_in,
-    signed_locators,
-)
+from arvados_fuse.collection.signing import signed_as_in, signed_locators
 from arvados_fuse.collection.tree import Segment, Tree
 
 A, B = "a" * 32 + "+10", "b" * 32 + "+20"
@@ -34,10 +30,6 @@ def test_locators_are_found_as_far_as_the_manifest_has_them():
     manifest = f". {A}+Anew@2 0:10:f\n"
     assert signed_locators(manifest, {A, B}) == {A: f"{A}+Anew@2"}
     assert signed_locators(manifest, set()) == {}
-
-
-def test_the_name_of_a_block_is_its_hash_and_size():
-    assert block_name(A) == block_name(f"{A}+Z+Aold@1") == A
 
 
 def test_a_tree_knows_the_locators_of_its_blocks():
