@@ -11,12 +11,20 @@ Source of the calls and fields: Arvados documentation, "API Reference".
 
 from arvados_fuse.api.cluster import ArvadosCluster, Cluster
 from arvados_fuse.api.connection import tls_context
-from arvados_fuse.api.records import CollectionContent, Item, Record, Shared, collection_content
+from arvados_fuse.api.records import (
+    CollectionContent,
+    Desired,
+    Item,
+    Record,
+    Shared,
+    collection_content,
+)
 
 __all__ = [
     "ArvadosCluster",
     "Cluster",
     "CollectionContent",
+    "Desired",
     "Item",
     "Record",
     "Shared",

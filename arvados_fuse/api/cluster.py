@@ -9,6 +9,7 @@ from arvados_fuse.api.filters import ListFilters
 from arvados_fuse.api.records import (
     COLLECTION_FIELDS,
     GROUP_FIELDS,
+    STATE_FIELDS,
     CollectionContent,
     Item,
     Record,
@@ -172,9 +173,7 @@ class ArvadosCluster:
     def collection_state(self, ident: str) -> Item:
         """Return the collection's record without its manifest."""
         return collection_item(
-            self._send(
-                lambda client: client.collections().get(uuid=ident, select=COLLECTION_FIELDS)
-            )
+            self._send(lambda client: client.collections().get(uuid=ident, select=STATE_FIELDS))
         )
 
     def collection(self, ident: str) -> CollectionContent:

@@ -6,6 +6,7 @@ Source of the fields: Arvados documentation, "API Reference".
 from __future__ import annotations
 
 import datetime
+import re
 from typing import Any, NamedTuple
 
 import ciso8601
@@ -15,7 +16,9 @@ from arvados_fuse.errors import RecordError
 __all__ = [
     "COLLECTION_FIELDS",
     "GROUP_FIELDS",
+    "STATE_FIELDS",
     "CollectionContent",
+    "Desired",
     "Item",
     "Record",
     "Shared",
@@ -35,10 +38,27 @@ COLLECTION_FIELDS = ["uuid", "name", "modified_at", "portable_data_hash"]
 GROUP_FIELDS = ["uuid", "name", "modified_at", "group_class"]
 """What an `Item` is made of: all that requests for many records ask for."""
 
+STATE_FIELDS = [*COLLECTION_FIELDS, "replication_desired", "storage_classes_desired"]
+"""What is asked for of a collection that may be changed."""
+
+_CLASS_NAME = re.compile(r"[!-+\--~]+")  # printable ASCII but the comma and the space
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
 Record = dict[str, Any]
 """A record as the cluster sent it."""
+
+
+class Desired(NamedTuple):
+    """What a collection wants of its blocks.
+
+    Arvados documentation, "collections": `replication_desired`, `storage_classes_desired`.
+
+    replicas: copies of each block; None for the cluster's default
+    classes: storage classes that have to have them; empty for the cluster's default
+    """
+
+    replicas: int | None = None
+    classes: tuple[str, ...] = ()
 
 
 class Item(NamedTuple):
@@ -48,6 +68,7 @@ class Item(NamedTuple):
     portable_data_hash: of a collection; "" for a project
     is_project: also for a filter group, and for a user: their home project
     is_filter: whether it is a filter group, which shows what its filters find and owns nothing
+    desired: of a collection whose record was asked for by itself; None if that was not asked for
     """
 
     uuid: str
@@ -56,6 +77,7 @@ class Item(NamedTuple):
     portable_data_hash: str
     is_project: bool
     is_filter: bool = False
+    desired: Desired | None = None
 
 
 class CollectionContent(NamedTuple):
@@ -143,7 +165,33 @@ def collection_item(record: Record) -> Item:
         modified_ns=_time_ns(record, "modified_at"),
         portable_data_hash=text(record, "portable_data_hash"),
         is_project=False,
+        desired=_desired(record),
     )
+
+
+def _desired(record: Record) -> Desired | None:
+    """Return what a collection wants; None if the record does not tell. Raises RecordError.
+
+    Who asks by portable data hash is told zero and nothing: that stands for the default.
+    """
+    if "replication_desired" not in record and "storage_classes_desired" not in record:
+        return None
+    replicas = record.get("replication_desired") or None
+    classes = record.get("storage_classes_desired") or []
+    if not (replicas is None or (isinstance(replicas, int) and replicas > 0)):
+        raise RecordError(
+            f"The record {record.get('uuid')!r} has a bad replication_desired: {replicas!r}."
+        )
+    if not (isinstance(classes, list) and all(map(_is_class_name, classes))):
+        raise RecordError(
+            f"The record {record.get('uuid')!r} has bad storage_classes_desired: {classes!r}."
+        )
+    return Desired(replicas, tuple(classes))
+
+
+def _is_class_name(value: object) -> bool:
+    """Whether a value can be one of several names in a header of a request."""
+    return isinstance(value, str) and _CLASS_NAME.fullmatch(value) is not None
 
 
 def collection_content(record: Record) -> CollectionContent:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from arvados_fuse.api.records import (
     COLLECTION_FIELDS,
+    STATE_FIELDS,
     CollectionContent,
     Item,
     Record,
@@ -129,7 +130,7 @@ class ArvadosWriting:
         return self._changed(uuid, body, whole=True)
 
     def _changed(self, uuid: str, body: Record, *, whole: bool) -> CollectionContent:
-        fields = [*COLLECTION_FIELDS, "manifest_text"] if whole else COLLECTION_FIELDS
+        fields = [*STATE_FIELDS, "manifest_text"] if whole else STATE_FIELDS
         record = self._send(
             lambda client: client.collections().update(uuid=uuid, body=body, select=fields)
         )

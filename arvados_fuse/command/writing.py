@@ -12,6 +12,7 @@ from arvados_fuse.api.writing import ArvadosWriting
 from arvados_fuse.collection.tree import Tree
 from arvados_fuse.command.progress import Left, reported
 from arvados_fuse.commit.committer import Committer
+from arvados_fuse.commit.copies import Standard
 from arvados_fuse.commit.known import KnownBlocks
 from arvados_fuse.commit.recovery import Nobody, Recovery
 from arvados_fuse.commit.repacking import Repacker
@@ -81,9 +82,7 @@ class Writer:
         self._journal = Journal.create(settings.journal_dir, about, size)
         changes = ArvadosWriting(cluster.connection)
         known = KnownBlocks(keep.token, cluster.signature_ttl_s / 2)
-        uploader = Uploader(
-            keep, known, classes=settings.storage_classes, replicas=changes.replicas
-        )
+        uploader = Uploader(keep, known, Standard(changes.replicas, settings.storage_classes))
         steps = Steps(cluster, changes, uploader, locked=locked, conflict_name=conflict_name)
         self._committer = Committer(
             steps,

@@ -7,6 +7,7 @@ its part of the journal, and what of it is on its way. From the outside in:
   committed when, by which thread, and who waits for it;
 - ``session``: what a write does at once, and the steps of a commit;
 - ``uploads``: chunks of the journal become blocks of Keep; ``known``: blocks that need not be sent;
+  ``copies``: how many of each;
 - ``resigning``: new signatures for blocks that are part of a commit;
 - ``repacking``: small blocks that commits left behind become large ones;
 - ``recovery``: what an earlier mount left behind is committed.

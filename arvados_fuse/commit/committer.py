@@ -296,9 +296,11 @@ class Committer:
             if not self._is_over(session):
                 return
             self._packing.add(session)
-            tree, size = session.draft.base, session.manifest_size
+            tree, size, copies = session.draft.base, session.manifest_size, session.copies
         try:
-            packed = self._repacker.pack(session.uuid, tree, size, lambda: self._is_quiet(session))
+            packed = self._repacker.pack(
+                session.uuid, tree, size, copies, lambda: self._is_quiet(session)
+            )
         finally:
             self._packing.discard(session)
         with self._locked:
@@ -372,7 +374,7 @@ class Committer:
         try:
             self._steps.commit(session)
         except FileSystemError as error:
-            return error
+            return error.with_traceback(None)  # which would hold on to what is in the journal
         except Exception:
             log.exception("Unhandled exception while committing %s", session.uuid)
             return FileSystemError(f"The collection {session.uuid} could not be committed.")

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from arvados_fuse.commit.copies import Copies
+
 __all__ = ["KnownBlocks"]
 
 MOST_BLOCKS = 4096
@@ -22,11 +24,12 @@ MOST_BLOCKS = 4096
 
 
 class _Known(NamedTuple):
-    """A locator, the token that it was signed for, and until when it is used."""
+    """A locator, the token that it was signed for, until when it is used, and what was stored."""
 
     locator: str
     token: str
     until: float
+    copies: Copies
 
 
 class KnownBlocks:
@@ -50,8 +53,11 @@ class KnownBlocks:
         self._lock = threading.Lock()
         self._known: OrderedDict[str, _Known] = OrderedDict()  # by hash and size, oldest use first
 
-    def locator(self, block: str) -> str | None:
-        """Return the signed locator of a block, by its hash and size; None if none can be used."""
+    def locator(self, block: str, copies: Copies) -> str | None:
+        """Return the signed locator of a block, by its hash and size; None if none can be used.
+
+        copies: what there has to be of it
+        """
         with self._lock:
             known = self._known.get(block)
             if known is None:
@@ -60,17 +66,18 @@ class KnownBlocks:
                 del self._known[block]
                 return None
             self._known.move_to_end(block)
-            return known.locator
+            return known.locator if known.copies.include(copies) else None
 
     def forget(self, block: str) -> None:
         """Send the block again when it is needed: its signature was refused."""
         with self._lock:
             self._known.pop(block, None)
 
-    def stored(self, block: str, locator: str, token: str) -> None:
+    def stored(self, block: str, locator: str, token: str, copies: Copies) -> None:
         """Note that a block was stored just now. token: the one of before the request."""
         with self._lock:
-            self._known[block] = _Known(locator, token, self._clock() + self._lifetime_s)
+            until = self._clock() + self._lifetime_s
+            self._known[block] = _Known(locator, token, until, copies)
             self._known.move_to_end(block)
             if len(self._known) > MOST_BLOCKS:
                 self._known.popitem(last=False)

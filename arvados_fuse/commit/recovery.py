@@ -113,6 +113,7 @@ class Recovery:
             state = self._cluster.collection_state(session.uuid)
         except NoSuchEntry:
             return None
+        session.desired = state.desired
         if state.portable_data_hash == session.portable_data_hash:
             return None
         return Tree.from_manifest(self._present(session.uuid))

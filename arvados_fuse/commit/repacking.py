@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from arvados_fuse.api.writing import ClusterWriting
     from arvados_fuse.collection.table import Segment
     from arvados_fuse.collection.tree import Tree
+    from arvados_fuse.commit.copies import Copies
     from arvados_fuse.commit.uploads import Uploader
 
 __all__ = ["BlockReader", "Packed", "Repacker"]
@@ -78,13 +79,19 @@ class Repacker:
         self._packing = threading.Lock()  # held while a block is packed: one takes memory enough
 
     def pack(
-        self, uuid: str, tree: Tree, manifest_size: int, is_wanted: Callable[[], bool]
+        self,
+        uuid: str,
+        tree: Tree,
+        manifest_size: int,
+        copies: Copies,
+        is_wanted: Callable[[], bool],
     ) -> Packed | None:
         """Store the content of small blocks as one; None if there are few, or it cannot be done.
 
         Waits, without any lock. Takes up to 65 MiB of memory meanwhile.
 
-        is_wanted: whether the block is still of use; asked often
+        copies: what is asked of Keep for the block
+        is_wanted: whether it is still of use; asked often
         """
         if not self._writing.has_replace_segments or manifest_size > LARGEST_MANIFEST:
             return None
@@ -92,7 +99,7 @@ class Repacker:
             return None
         try:
             segments = small_segments(tree, SMALL, LEAST_BLOCKS)
-            return self._pack(segments, is_wanted) if segments else None
+            return self._pack(segments, copies, is_wanted) if segments else None
         except FileSystemError as error:
             log.info("The small blocks of %s stay as they are: %s", uuid, error)
             return None
@@ -105,7 +112,9 @@ class Repacker:
         log.info("Put %d parts of small blocks of %s together.", len(packed.replace_segments), uuid)
         return content
 
-    def _pack(self, segments: list[Segment], is_wanted: Callable[[], bool]) -> Packed | None:
+    def _pack(
+        self, segments: list[Segment], copies: Copies, is_wanted: Callable[[], bool]
+    ) -> Packed | None:
         data = bytearray()
         starts: list[int] = []
         for block in _by_block(segments):
@@ -115,7 +124,7 @@ class Repacker:
             for segment in block:
                 starts.append(len(data))
                 data += content[segment.offset : segment.offset + segment.size]
-        locator = self._uploader.put(data)
+        locator = self._uploader.put(data, copies)
         large = block_name(locator)
         replace_segments = {}
         moves = {}

@@ -47,9 +47,10 @@ class Resigning:
         with self._locked:
             wanted = session.blocks()
             portable_data_hash = session.portable_data_hash
+            copies = session.copies
             sent = {block: session.sent[block] for block in wanted if block in session.sent}
         again = {
-            block: self._uploader.upload_again(block, upload.chunk, upload.parts)
+            block: self._uploader.upload_again(block, upload.chunk, upload.parts, copies)
             for block, upload in sent.items()
         }
         fresh = {block: done.result()[0].stored.locator for block, done in again.items()}

@@ -29,11 +29,12 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from concurrent.futures import Future
 
-    from arvados_fuse.api import Item
+    from arvados_fuse.api import Desired, Item
     from arvados_fuse.collection.delta import Snapshot
     from arvados_fuse.collection.extents import ChunkLike, ExtentMap, Spot
     from arvados_fuse.collection.repacking import Moves
     from arvados_fuse.collection.tree import Tree
+    from arvados_fuse.commit.copies import Copies
     from arvados_fuse.commit.uploads import Uploader
     from arvados_fuse.errors import FileSystemError
     from arvados_fuse.fresh import Unlocked
@@ -99,6 +100,8 @@ class Session:
     journal_base: of the version that the journal's changes are on top of
     owner: who shows it
     manifest_size: characters of the cluster's manifest, about
+    desired: copies and storage classes of the collection, as it wanted when last asked; None if
+        that is not known
     settled: how many files were committed since the draft was last moved to another base
     sent: the blocks that were sent and are not committed, by hash and size
     commits: how many commits have been sent, to tell an answer that was asked for before from one
@@ -131,6 +134,7 @@ class Session:
         self.portable_data_hash = self.journal_base = portable_data_hash
         self.owner = owner
         self.manifest_size = manifest_size
+        self.desired: Desired | None = None
         self.settled = 0
         self.commits = 0
         self.used_at = time.monotonic()
@@ -153,6 +157,11 @@ class Session:
     def is_scratch(self) -> bool:
         """Whether the collection is never saved."""
         return self.uuid.startswith(SCRATCH_PREFIX)
+
+    @property
+    def copies(self) -> Copies:
+        """What is asked of Keep for new blocks of the collection."""
+        return self._uploader.copies(self.desired)
 
     @property
     def is_short_of_room(self) -> bool:
@@ -280,7 +289,7 @@ class Session:
             # What is not part of the present version may be collected as garbage at any time.
             is_present = self.owner.signatures_hold and not self.settled
             base = self.draft.base if is_present else None
-            future = self._uploader.upload(cast("Chunk", chunk), parts, base)
+            future = self._uploader.upload(cast("Chunk", chunk), parts, self.copies, base)
             self._uploads[chunk] = future
         return future
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from arvados_fuse.collection.delta import delta, full_manifest, settle, snapshot
@@ -164,6 +165,8 @@ class Steps:
 
     def _is_behind(self, session: Session) -> bool:
         state = self._cluster.collection_state(session.uuid)
+        with self._locked:
+            session.desired = state.desired
         return state.portable_data_hash != session.portable_data_hash
 
     def _take_over(self, session: Session) -> None:
@@ -187,6 +190,7 @@ class Steps:
                 kept_as,
             )
         session.moved_to(item.portable_data_hash, manifest_size)
+        session.desired = item.desired
         session.owner.rebased(item, tree, manifest_size)
 
     @staticmethod
@@ -228,7 +232,7 @@ class Steps:
                         session.upload_failed(chunk)
                     raise
                 self._place(session, taken, chunk, spots)
-        taken.fill_holes(self._uploader.zeros)
+        taken.fill_holes(partial(self._uploader.zeros, copies=session.copies))
 
     @staticmethod
     def _parts(chunk: ChunkLike, taken: Snapshot) -> list[tuple[int, int]]:

@@ -17,7 +17,9 @@ from arvados_fuse.collection.locator import block_name
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from arvados_fuse.api import Desired
     from arvados_fuse.collection.tree import Tree
+    from arvados_fuse.commit.copies import Copies, Standard
     from arvados_fuse.commit.known import KnownBlocks
     from arvados_fuse.journal.chunks import Chunk
 
@@ -44,68 +46,71 @@ class BlockWriter(Protocol):
 class Uploader:
     """Sends chunks to Keep. Threads: every method from any thread.
 
-    classes: storage classes that blocks shall have; empty for the cluster's default
-    replicas: copies of each block
     known: the blocks that were sent lately
+    standard: what is asked of Keep where a collection wants nothing else
     """
 
-    def __init__(
-        self,
-        keep: BlockWriter,
-        known: KnownBlocks,
-        *,
-        classes: tuple[str, ...],
-        replicas: int,
-    ) -> None:
+    def __init__(self, keep: BlockWriter, known: KnownBlocks, standard: Standard) -> None:
         self._keep = keep
         self._known = known
-        self._classes = classes
-        self._replicas = replicas
+        self._standard = standard
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="upload")
         self._zeros: dict[int, str] = {}  # by size: hash and size
 
+    def copies(self, desired: Desired | None) -> Copies:
+        """Return what to ask for the blocks of a collection. desired: what it wants, if known."""
+        return self._standard.copies(desired)
+
     def upload(
-        self, chunk: Chunk, live: Sequence[tuple[int, int]], base: Tree | None = None
+        self,
+        chunk: Chunk,
+        live: Sequence[tuple[int, int]],
+        copies: Copies,
+        base: Tree | None = None,
     ) -> Future[list[Spot]]:
         """Send `chunk`, which is sealed, and say where its bytes went.
 
         live: the parts that are still needed, as (offset, size), sorted and apart from each other
+        copies: what is asked of Keep
         base: content that the collection has, with block signatures that hold; None if there is
             none. A block of it is not sent again
         The future raises what `KeepClient.put` and `Chunk.view` raise.
         """
-        return self._threads.submit(self._upload, chunk, live, base)
+        return self._threads.submit(self._upload, chunk, live, copies, base)
 
     def upload_again(
-        self, block: str, chunk: Chunk, live: Sequence[tuple[int, int]]
+        self, block: str, chunk: Chunk, live: Sequence[tuple[int, int]], copies: Copies
     ) -> Future[list[Spot]]:
         """As `upload`, for a block, by hash and size, whose signature was refused."""
         self._known.forget(block)
-        return self.upload(chunk, live)
+        return self.upload(chunk, live, copies)
 
-    def zeros(self, size: int) -> str:
+    def zeros(self, size: int, copies: Copies) -> str:
         """Return the locator of a block of `size` zero bytes. Waits; raises as `KeepClient.put`."""
         block = self._zeros.get(size)
-        locator = self._known.locator(block) if block is not None else None
+        locator = self._known.locator(block, copies) if block is not None else None
         if locator is None:
-            locator = self.put(bytes(size))
+            locator = self.put(bytes(size), copies)
             self._zeros[size] = block_name(locator)
         return locator
 
-    def put(self, data: bytes | bytearray | memoryview, base: Tree | None = None) -> str:
+    def put(
+        self, data: bytes | bytearray | memoryview, copies: Copies, base: Tree | None = None
+    ) -> str:
         """Store a block, unless Keep is known to have it, and return its signed locator.
 
         Waits; raises as `KeepClient.put`. base: as for `upload`
         """
         md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
         block = f"{md5}+{len(data)}"
-        locator = self._known.locator(block)
+        locator = self._known.locator(block, copies)
         if locator is None and base is not None:
             locator = base.locator(block)
         if locator is None:
             token = self._known.token()
-            locator = self._keep.put(data, classes=self._classes, replicas=self._replicas, md5=md5)
-            self._known.stored(block, locator, token)
+            replicas, classes = copies
+            locator = self._keep.put(data, classes=classes, replicas=replicas, md5=md5)
+            self._known.stored(block, locator, token, copies)
         return locator
 
     def close(self) -> None:
@@ -113,13 +118,13 @@ class Uploader:
         self._threads.shutdown()
 
     def _upload(
-        self, chunk: Chunk, live: Sequence[tuple[int, int]], base: Tree | None
+        self, chunk: Chunk, live: Sequence[tuple[int, int]], copies: Copies, base: Tree | None
     ) -> list[Spot]:
         with chunk.view() as view:
             if 4 * sum(size for _, size in live) >= 3 * len(view):
-                return [Spot(0, len(view), Stored(self.put(view, base), 0))]
+                return [Spot(0, len(view), Stored(self.put(view, copies, base), 0))]
             data = b"".join(view[offset : offset + size] for offset, size in live)
-            locator = self.put(data, base)
+            locator = self.put(data, copies, base)
         spots = []
         end = 0
         for offset, size in live:

@@ -21,7 +21,7 @@ from arvados_fuse.fusedir.writable import WritableCollection
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from arvados_fuse.api import Item, Record
+    from arvados_fuse.api import Desired, Item, Record
     from arvados_fuse.collection.tree import Segment
     from arvados_fuse.commit.committer import Committer
     from arvados_fuse.commit.session import Session
@@ -60,6 +60,7 @@ class CollectionDirectory(WritableCollection):
     _tree: the content that is loaded; None while none is
     _may_change: whether the user may change it; None while that is not known
     _content_ns: time of the last change that was not made here
+    _desired: copies and storage classes that it wants; None while that is not known
     _portable_data_hash: of the content that is loaded; "" while none is
     _tree_bytes: memory that the loaded tree takes without parsed files, of all its directories
     _asked_in_vain: whether the last answer of the cluster was of no use, because it was overtaken
@@ -74,6 +75,7 @@ class CollectionDirectory(WritableCollection):
         "_asked_in_vain",
         "_content_ns",
         "_content_until",
+        "_desired",
         "_manifest_size",
         "_may_change",
         "_modified_ns",
@@ -91,6 +93,7 @@ class CollectionDirectory(WritableCollection):
         self.ident = ident
         self._tree: Tree | None = None
         self._may_change: bool | None = None
+        self._desired: Desired | None = None
         self._modified_ns = self._content_ns = around.started_ns
         self._portable_data_hash = ""
         self._tree_bytes = self._manifest_size = 0
@@ -204,6 +207,8 @@ class CollectionDirectory(WritableCollection):
             self._asked_in_vain = True
             return
         self._asked_in_vain = False
+        if session is not None:
+            session.desired = fetched.item.desired
         if fetched.tree is not None:
             self._loaded(fetched)
             if session is None:
@@ -233,6 +238,7 @@ class CollectionDirectory(WritableCollection):
             self._modified_ns = self._content_ns = modified_ns
             self.forget_attributes()
         self.valid_until = valid_until
+        self._desired = item.desired or self._desired
         if item.portable_data_hash == self._portable_data_hash:
             self._content_until = valid_until
         else:
@@ -350,13 +356,15 @@ class CollectionDirectory(WritableCollection):
     def make_session(self, committer: Committer) -> Session:
         """Begin to change the collection, which is loaded. Raises NoSpace or JournalError."""
         assert self._tree is not None, "it is loaded"
-        return committer.begin(
+        session = committer.begin(
             self.ident,
             self._tree,
             self._portable_data_hash,
             self,
             manifest_size=self._manifest_size,
         )
+        session.desired = self._desired
+        return session
 
     # What the session asks and says. With the lock held.
 
@@ -369,11 +377,13 @@ class CollectionDirectory(WritableCollection):
         """The cluster has what was changed; `item` is the record now."""
         self._portable_data_hash = item.portable_data_hash
         self._modified_ns = item.modified_ns
+        self._desired = item.desired
         self.valid_until = self.around.clock() + self.around.refresh_time_s
         self._content_until = self.valid_until
 
     def rebased(self, item: Item, tree: Tree, manifest_size: int) -> None:
         """The draft is on top of `tree` now, the content of `item`."""
+        self._desired = item.desired
         self._loaded(_Fetched(item, tree, tree.footprint(), manifest_size))
         self.move_to(tree.root)
 

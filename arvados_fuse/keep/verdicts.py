@@ -172,5 +172,6 @@ def conclude_write(
             return kind(f"block {block_name} cannot be written: {words}; {shortage} ({answers})")
     return ClusterError(
         f"block {block_name} cannot be written: {shortage}, and there are no more Keep services"
-        " to try"
+        " to try; either the cluster gets more, or the collection wants fewer copies"
+        " (replication_desired)"
     )

@@ -22,6 +22,7 @@ import llfuse
 
 from arvados_fuse.api import CollectionContent, Item
 from arvados_fuse.collection.tree import Tree
+from arvados_fuse.commit.copies import Standard
 from arvados_fuse.commit.known import KnownBlocks
 from arvados_fuse.commit.session import Owner, Session
 from arvados_fuse.commit.steps import Steps
@@ -101,18 +102,19 @@ class WritableCluster(FakeCluster):
         return {"/".join(path): data for path, data in self.blocks.bytes_of(self.stored).items()}
 
     def edit_elsewhere(self, changes: Mapping[str, bytes | None]) -> None:
-        """Let another client set files, or remove files and directories (None)."""
-        content = self.content
+        """Let another client set files, or remove files and directories (None).
+
+        All other files keep their blocks: a file in other blocks would count as changed.
+        """
+        content = self.stored
         for path, data in changes.items():
-            for name in [p for p in content if p == path or p.startswith(path + "/")]:
-                del content[name]
+            names = tuple(path.split("/"))
+            for below in [p for p in content if p[: len(names)] == names]:
+                del content[below]
             if data is not None:
-                content[path] = data
-                names = path.split("/")[:-1]
-                for depth in range(1, len(names) + 1):
-                    content["/".join(names[:depth])] = None
-        plain = {tuple(path.split("/")): data for path, data in content.items()}
-        self._set(self.blocks.stored(plain))
+                content |= {names[:depth]: None for depth in range(1, len(names))}
+                content |= self.blocks.stored({names: data})
+        self._set(content)
 
     def _set(self, stored: Content) -> None:
         self.set_manifest(UUID, manifest_text(stored))
@@ -263,9 +265,7 @@ class WritableMount:
         keep = _Keep(cluster.blocks)
         locked = Locked(self.turns)
         self.journal = Journal.create(journals, ABOUT_US, 1 << 30)
-        self.uploader = Uploader(
-            keep, classes=(), replicas=1, known=KnownBlocks(lambda: "token", 600.0)
-        )
+        self.uploader = Uploader(keep, KnownBlocks(lambda: "token", 600.0), Standard(1, ()))
         self.steps = Steps(
             cluster, cluster, self.uploader, locked=locked, conflict_name=conflict_name
         )

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from arvados_fuse.api import ArvadosCluster, Item, connection
+from arvados_fuse.api import ArvadosCluster, Desired, Item, connection
 from arvados_fuse.api.translation import translated
 from arvados_fuse.errors import (
     AccessRefused,
@@ -233,7 +233,42 @@ class TestRequests:
             "name",
             "modified_at",
             "portable_data_hash",
+            "replication_desired",
+            "storage_classes_desired",
         }
+
+    @pytest.mark.parametrize(
+        ("fields", "desired"),
+        [
+            ({}, None),
+            (
+                {"replication_desired": None, "storage_classes_desired": ["default"]},
+                Desired(None, ("default",)),
+            ),
+            ({"replication_desired": 3}, Desired(3, ())),
+            ({"replication_desired": 0, "storage_classes_desired": []}, Desired(None, ())),
+        ],
+    )
+    def test_state_tells_what_the_collection_wants(self, cluster, server, fields, desired):
+        server.answers[f"collections/{COLLECTION['uuid']}"] = Answer(COLLECTION | fields)
+        assert cluster.collection_state(COLLECTION["uuid"]).desired == desired
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"replication_desired": "3"},
+            {"replication_desired": -1},
+            {"storage_classes_desired": "default"},
+            {"storage_classes_desired": [1]},
+            {"storage_classes_desired": ["a, b"]},
+            {"storage_classes_desired": ["a\r\nX-Header: b"]},
+            {"storage_classes_desired": [""]},
+        ],
+    )
+    def test_wishes_that_make_no_sense_are_an_error(self, cluster, server, fields):
+        server.answers[f"collections/{COLLECTION['uuid']}"] = Answer(COLLECTION | fields)
+        with pytest.raises(RecordError, match="_desired"):
+            cluster.collection_state(COLLECTION["uuid"])
 
     def test_collection_by_its_hash(self, cluster, server):
         pdh = COLLECTION["portable_data_hash"]

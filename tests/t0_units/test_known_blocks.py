@@ -3,10 +3,12 @@
 import pytest
 
 from arvados_fuse.commit import known
+from arvados_fuse.commit.copies import Copies
 from arvados_fuse.commit.known import KnownBlocks
 
 BLOCK = "a" * 32 + "+10"
 SIGNED = f"{BLOCK}+Asignature@1"
+TWO = Copies(2, ())
 
 
 class World:
@@ -25,38 +27,45 @@ def blocks(world):
 
 
 def test_a_block_is_known_for_its_time(blocks, world):
-    assert blocks.locator(BLOCK) is None
-    blocks.stored(BLOCK, SIGNED, "first")
+    assert blocks.locator(BLOCK, TWO) is None
+    blocks.stored(BLOCK, SIGNED, "first", TWO)
     world.now += 59
-    assert blocks.locator(BLOCK) == SIGNED
+    assert blocks.locator(BLOCK, TWO) == SIGNED
     world.now += 1
-    assert blocks.locator(BLOCK) is None
+    assert blocks.locator(BLOCK, TWO) is None
 
 
 def test_a_signature_is_for_one_token(blocks, world):
-    blocks.stored(BLOCK, SIGNED, "first")
+    blocks.stored(BLOCK, SIGNED, "first", TWO)
     world.token = "second"
-    assert blocks.locator(BLOCK) is None
+    assert blocks.locator(BLOCK, TWO) is None
 
 
 def test_a_block_that_was_on_its_way_when_the_token_changed_is_not_known(blocks, world):
     world.token = "second"
-    blocks.stored(BLOCK, SIGNED, "first")
-    assert blocks.locator(BLOCK) is None
+    blocks.stored(BLOCK, SIGNED, "first", TWO)
+    assert blocks.locator(BLOCK, TWO) is None
 
 
 def test_what_is_forgotten_is_sent_again(blocks):
-    blocks.stored(BLOCK, SIGNED, "first")
+    blocks.stored(BLOCK, SIGNED, "first", TWO)
     blocks.forget(BLOCK)
     blocks.forget(BLOCK)
-    assert blocks.locator(BLOCK) is None
+    assert blocks.locator(BLOCK, TWO) is None
 
 
 def test_those_used_last_are_remembered(blocks, monkeypatch):
     monkeypatch.setattr(known, "MOST_BLOCKS", 2)
     names = [f"{digit * 32}+1" for digit in "abc"]
     for name in names[:2]:
-        blocks.stored(name, name, "first")
-    assert blocks.locator(names[0])
-    blocks.stored(names[2], names[2], "first")
-    assert [blocks.locator(name) for name in names] == [names[0], None, names[2]]
+        blocks.stored(name, name, "first", TWO)
+    assert blocks.locator(names[0], TWO)
+    blocks.stored(names[2], names[2], "first", TWO)
+    assert [blocks.locator(name, TWO) for name in names] == [names[0], None, names[2]]
+
+
+def test_a_block_of_fewer_copies_than_are_wanted_is_not_known(blocks):
+    blocks.stored(BLOCK, SIGNED, "first", TWO)
+    assert blocks.locator(BLOCK, Copies(3, ())) is None
+    assert blocks.locator(BLOCK, Copies(2, ("archive",))) is None
+    assert blocks.locator(BLOCK, Copies(1, ())) == SIGNED
