@@ -99,6 +99,7 @@ class Steps:
             return
         is_signed_anew = False
         for attempt in range(1, MOST_TRIES + 1):
+            self._find_out(session)
             if not self._is_dirty(session):
                 if session.settled or session.draft.root.overlay:
                     # What is committed, or was opened and not changed, is left to the tree.
@@ -160,6 +161,17 @@ class Steps:
             session.sent.clear()
             session.forget_undone()
             return False
+
+    def _find_out(self, session: Session) -> None:
+        """If the last request was not answered, find out whether the cluster has done it.
+
+        What was made and sent, and removed here since, would be there again if it has.
+        """
+        if session.unanswered is None:
+            return
+        if self._is_behind(session):
+            self._take_over(session)
+        session.unanswered = None
 
     # -- what others did --------------------------------------------------------------------
 

@@ -121,6 +121,7 @@ class ChangingDirectory(FileChanges):
             thing = self._entry(name)
             replaced = target._found(new_name)
             if replaced is thing:
+                self.around.inodes.drop_if_unused(thing)
                 return
             key, new_key = thing.key, new_name if replaced is None else replaced.key
             self._drafted_object(thing)

@@ -1,0 +1,74 @@
+"""Writing, step by step: what the search in `test_writing_model.py` has found, each as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from arvados_fuse.errors import TimedOut
+from tests.support import invariants
+from tests.support.writable import REFRESH_S, WritableCluster, WritableMount
+
+
+@pytest.fixture
+def cluster() -> WritableCluster:
+    """A cluster with one collection, which is empty."""
+    return WritableCluster()
+
+
+@pytest.fixture
+def mount(cluster: WritableCluster, tmp_path: Path) -> Iterator[WritableMount]:
+    """A mount of it. All of its accounts must be right at the end."""
+    mount = WritableMount(cluster, tmp_path)
+    yield mount
+    mount.forget()
+    invariants.check(mount)
+    invariants.check_nothing_leaked(mount)
+    mount.close()
+
+
+def commit_without_answer(cluster: WritableCluster, mount: WritableMount) -> None:
+    """Commit; the cluster does it, and the answer is lost."""
+    cluster.failures = [TimedOut("late")]
+    with pytest.raises(TimedOut):
+        mount.commit()
+
+
+def test_what_is_removed_after_a_commit_without_answer_stays_removed(
+    cluster: WritableCluster, mount: WritableMount
+) -> None:
+    """The mount cannot know whether the cluster has the file, so it has to ask."""
+    mount.release(mount.create("kept"))
+    mount.release(mount.create("removed"))
+    commit_without_answer(cluster, mount)
+    mount.unlink("removed")
+    mount.unlink("kept")
+    mount.release(mount.create("kept"))
+    mount.commit()
+    assert cluster.content == {"kept": b""}
+
+    mount.clock.now += REFRESH_S + 1
+    assert mount.walk() == {"kept": b""}
+
+
+def test_what_was_all_that_changed_and_is_removed_after_a_commit_without_answer_stays_removed(
+    cluster: WritableCluster, mount: WritableMount
+) -> None:
+    """Also when nothing is left to be committed, as far as the mount knows."""
+    mount.release(mount.create("file"))
+    commit_without_answer(cluster, mount)
+    mount.unlink("file")
+    mount.commit()
+    assert cluster.content == {}
+
+
+def test_renaming_a_file_to_its_own_name_leaves_nothing_behind(
+    cluster: WritableCluster, mount: WritableMount
+) -> None:
+    """Also when the kernel holds no reference to the file."""
+    cluster.edit_elsewhere({"file": b"content"})
+    mount.forget()
+    mount.rename("file", "file")
+    assert mount.walk() == {"file": b"content"}
