@@ -170,6 +170,9 @@ class Nobody:
     def rebased(self, item: Item, tree: Tree, manifest_size: int) -> None:
         """Nothing to do."""
 
+    def looked_through(self) -> None:
+        """Nothing to do."""
+
     def ended(self) -> None:
         """Nothing to do."""
 

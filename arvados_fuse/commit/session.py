@@ -71,6 +71,9 @@ class Owner(Protocol):
         manifest_size: characters of its manifest
         """
 
+    def looked_through(self) -> None:
+        """The directories of the draft were looked through, which may have loaded them."""
+
     def ended(self) -> None:
         """The session is over: everything is in the tree."""
 

@@ -224,6 +224,7 @@ class Steps:
             taken = snapshot(session.draft, whole=not self._writing.has_replace_files)
             if taken is not None and not (taken.is_expressible or taken.content):
                 taken = snapshot(session.draft, whole=True)
+            session.owner.looked_through()
             if taken is None:
                 return None
             session.keep_ids({frozen.file for frozen in taken.files})

@@ -164,6 +164,13 @@ class DraftBacked(TreeBacked):
             if isinstance(child, DraftBacked):
                 child.leave_draft()
 
+    def account_draft(self) -> None:
+        """Account for what is loaded, here and in the directories below that have a draft."""
+        self.resized()
+        for child in list(self.children.values()):
+            if isinstance(child, DraftBacked) and child.draft is not None:
+                child.account_draft()
+
     def forget_draft(self) -> None:
         """There is no draft any more, here and below."""
         self.draft = None

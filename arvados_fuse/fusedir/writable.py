@@ -99,6 +99,10 @@ class WritableCollection(ChangingDirectory):
         if self.session is not None:
             self.committer.commit(self.session)
 
+    def looked_through(self) -> None:
+        """Account for what is loaded of the directories that have a draft."""
+        self.account_draft()
+
     def ended(self) -> None:
         """The session is over: everything is in the tree."""
         self.session = None

@@ -72,3 +72,17 @@ def test_renaming_a_file_to_its_own_name_leaves_nothing_behind(
     mount.forget()
     mount.rename("file", "file")
     assert mount.walk() == {"file": b"content"}
+
+
+def test_what_a_failed_commit_has_loaded_is_accounted_for(
+    cluster: WritableCluster, tmp_path: Path
+) -> None:
+    """With a cache so small that a directory which is not in use is unloaded."""
+    mount = WritableMount(cluster, tmp_path, directory_cache=1)
+    mount.mkdir("directory")
+    mount.commit()
+    mount.release(mount.create("directory/file"))
+    mount.mkdir("other")
+    commit_without_answer(cluster, mount)
+    invariants.check(mount)
+    mount.close()
