@@ -15,15 +15,22 @@ from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from arvados_fuse.standalone.signatures import BlobSigner
 
 __all__ = [
     "EMPTY_HASH",
+    "ChangedLines",
     "Contents",
     "ManifestInvalid",
+    "changed_lines",
     "check_grammar",
     "contents",
     "contents_after",
+    "has_names_only",
+    "joined",
+    "lines_of",
     "locators",
     "portable_data_hash",
     "signed",
@@ -48,6 +55,9 @@ _PLACEHOLDERS = tuple(f"0:0:{name}" for name in _PLACEHOLDER_NAMES)
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 _RAW_NAME = re.compile(r"(?:[^\x00-\x20\\]|\\[0-3][0-7]{2})*")
 
+# How a line of a valid manifest begins whose locators have no hints, not even other ones.
+_WITHOUT_HINTS = re.compile(r"[^ ]+(?: [0-9a-f]{32}\+[0-9]+)+ [0-9]+:")
+
 # Locators inside a valid manifest. A file token cannot look like one: it has a colon after digits.
 _LOCATOR_PARTS = re.compile(r" ([0-9a-f]{32})(\+[0-9]+)((?:\+[^ \n]*)?)(?=[ \n])")
 _SIGNATURE_HINT = re.compile(r"\+A[^+]*")
@@ -69,6 +79,23 @@ class Contents(NamedTuple):
     file_count: int
     size_total: int
     names: str
+
+
+class ChangedLines(NamedTuple):
+    """The lines that one manifest alone has, and another one alone."""
+
+    gone: set[str]
+    come: set[str]
+
+
+def lines_of(text: str) -> list[str]:
+    """Return the lines of a valid manifest, without their ends."""
+    return text.split("\n")[:-1]
+
+
+def joined(lines: Iterable[str]) -> str:
+    """Return the manifest of these lines."""
+    return "\n".join((*lines, ""))
 
 
 def check_grammar(text: str) -> None:
@@ -148,9 +175,14 @@ def without_signatures(text: str) -> str:
     )
 
 
-def portable_data_hash(text: str) -> str:
-    """Return md5 and length of a valid manifest with locators reduced to hash and size."""
-    stripped = _LOCATOR_PARTS.sub(r" \1\2", text).encode()
+def portable_data_hash(text: str, lines: Sequence[str]) -> str:
+    """Return md5 and length of a valid manifest with locators reduced to hash and size.
+
+    lines: those of the text
+    """
+    if not all(map(_WITHOUT_HINTS.match, lines)):
+        text = _LOCATOR_PARTS.sub(r" \1\2", text)
+    stripped = text.encode()
     return f"{hashlib.md5(stripped).hexdigest()}+{len(stripped)}"
 
 
@@ -173,7 +205,7 @@ def contents(text: str) -> Contents:
     size_total = 0
     # Dictionaries serve as sets that keep the order.
     by_stream: dict[str, dict[str, None]] = {}
-    for line in text.split("\n")[:-1]:
+    for line in lines_of(text):
         stream, _, rest = line.partition(" ")
         # Two passes that make lists of plain strings take half the time of one that makes pairs.
         size_total += sum(map(int, _FILE_SIZE.findall(rest)))
@@ -195,20 +227,22 @@ def contents(text: str) -> Contents:
     return Contents(file_count, size_total, listed.replace("\\040", " "))
 
 
-def contents_after(before: Contents, old: str, new: str) -> Contents:
+def contents_after(
+    before: Contents, old: Sequence[str], new: Sequence[str], changed: ChangedLines
+) -> Contents:
     """Return what `contents` says of `new`, in less time if it has most lines of `old`.
 
-    Both are valid, and `before` is what is known of `old`.
+    Both are lines of valid manifests, and `before` is what is known of `old`.
     """
-    old_lines, new_lines = old.split("\n")[:-1], new.split("\n")[:-1]
-    gone, come = set(old_lines).difference(new_lines), set(new_lines).difference(old_lines)
-    is_small = sum(map(len, gone)) + sum(map(len, come)) < len(new) // 2
-    if not (is_small and _is_plain(old, old_lines) and _is_plain(new, new_lines)):
-        return contents(new)
-    minus, plus = (contents("".join(map("{}\n".format, lines))) for lines in (gone, come))
+    gone, come = changed
+    new_size = sum(map(len, new)) + len(new)
+    is_small = sum(map(len, (*gone, *come))) < new_size // 2
+    if not (is_small and _is_plain(old) and _is_plain(new)):
+        return contents(joined(new))
+    minus, plus = contents(joined(gone)), contents(joined(come))
     minus_names, plus_names = set(minus.names.split("\n")), set(plus.names.split("\n"))
     if not minus_names <= plus_names:
-        return contents(new)  # a name that is not there any more may still be elsewhere
+        return contents(joined(new))  # a name that is not there any more may still be elsewhere
     return Contents(
         before.file_count - minus.file_count + plus.file_count,
         before.size_total - minus.size_total + plus.size_total,
@@ -216,8 +250,17 @@ def contents_after(before: Contents, old: str, new: str) -> Contents:
     )
 
 
-def _is_plain(text: str, lines: list[str]) -> bool:
+def changed_lines(old: Sequence[str], new: Sequence[str]) -> ChangedLines:
+    """Return what tells the lines of two manifests apart."""
+    return ChangedLines(set(old).difference(new), set(new).difference(old))
+
+
+def has_names_only(line: str) -> bool:
+    """Whether each file of a stream is called by its name in it, and none by a path."""
+    return "/" not in line[line.index(" ") :] and not ("\\" in line and "\\057" in line)
+
+
+def _is_plain(lines: Sequence[str]) -> bool:
     """Whether each line of a manifest is a stream of its own, and no file is by a path in one."""
-    streams = {line.partition(" ")[0] for line in lines}
-    slashes = sum(stream.count("/") for stream in streams)
-    return len(streams) == len(lines) and text.count("/") == slashes and "\\057" not in text
+    streams = {line[: line.index(" ")] for line in lines}
+    return len(streams) == len(lines) and all(map(has_names_only, lines))

@@ -1,10 +1,10 @@
 """The tree of files that a manifest describes, for edits of single files in large collections.
 
-A directory keeps the line of its stream as text until somebody looks at its files, and then its
-file tokens as they stand there until somebody looks at one of them. So an edit costs a few passes
-of the interpreter's C code over the manifest, little for each file of those directories that
-it concerns, and more for those files alone. What is not concerned is written as it was; the rest
-in the normal form. (Arvados documentation, "Manifest format".)
+A directory keeps the line of its stream until somebody looks at its files, and then its file tokens
+as they stand there until somebody looks at one of them. So an edit costs little for each directory,
+little for each file of those that it concerns, and more for those files alone. What is not
+concerned is written as it was, as the very same string; the rest in the normal form.
+(Arvados documentation, "Manifest format".)
 
 Names are text as a client sends it. Bytes that are not UTF-8 are lone surrogates, as Python has
 them in names of files.
@@ -14,15 +14,16 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple, Union
 
-from arvados_fuse.standalone.manifest_text import EMPTY_HASH
+from arvados_fuse.standalone.manifest_text import EMPTY_HASH, has_names_only
 
 __all__ = ["Directory", "File", "Item", "Segment", "TreeInvalid", "parse", "write"]
 
-_PLACEHOLDER_ONLY = re.compile(r"[^:]* 0:0:(?:\\056|\.)")
+_PLACEHOLDER_ENDS = (" 0:0:\\056", " 0:0:.")
+_PLACEHOLDER_ONLY = re.compile(r"[^ ]+ [^:]* 0:0:(?:\\056|\.)")
 _PLACEHOLDER = f"{EMPTY_HASH}+0 0:0:\\056"
 _FIRST_FILE_TOKEN = re.compile(r" [0-9]+:")
 _FILE_TOKEN = re.compile(r" ([0-9]+):([0-9]+):([^ ]+)")
@@ -65,7 +66,7 @@ class Directory:
     def __init__(self) -> None:
         self.directories: dict[str, Directory] = {}
         # Each file is in one of these, and a line is there only if the others are empty.
-        self._line: str | None = None
+        self._line: str | None = None  # with the name of the stream, which may be another by now
         self._tokens: dict[str, _Token] = {}
         self._files: dict[str, File] = {}
         self._blocks = _Blocks([])
@@ -121,14 +122,14 @@ class Directory:
     @property
     def unparsed(self) -> str | None:
         """The line of the stream without its name, if it has not been parsed."""
-        return self._line
+        return None if self._line is None else self._line.partition(" ")[2]
 
     def add_line(self, line: str) -> None:
-        """Add a line of a manifest, without the name of the stream. Raises TreeInvalid."""
-        if _PLACEHOLDER_ONLY.fullmatch(line):
+        """Add a line of a manifest; the name of the stream is ours. Raises TreeInvalid."""
+        if line.endswith(_PLACEHOLDER_ENDS) and _PLACEHOLDER_ONLY.fullmatch(line):
             return
         has_no_files = self._line is None and not self._tokens and not self._files
-        if has_no_files and "/" not in line and "\\057" not in line:
+        if has_no_files and has_names_only(line):
             self._line = line
         else:
             _ = self.files
@@ -206,14 +207,21 @@ class Directory:
                 left.append((directory, target.directories[name]))
         return copied
 
-    def stream(self) -> str:
-        """Return the line of the stream without its name; empty if there are no files.
+    def line(self, path: str) -> str:
+        """Return the line of the stream, whose escaped path is `path`; empty if it has no files.
 
         As it was if nobody has looked at it; else in the normal form: files in the order of their
         names, each block once, in the order of its first use.
         """
-        if self._line is not None:
+        if self._line is None:
+            stream = self._stream()
+            return stream and f"{path} {stream}"
+        if self._line.startswith(path) and self._line[len(path)] == " ":
             return self._line
+        return f"{path} {self.unparsed}"
+
+    def _stream(self) -> str:
+        """Return the line of the stream in the normal form, without its name; empty if no files."""
         names = sorted((*self._tokens, *self._files))
         is_plain = not _TO_ESCAPE.search("".join(names))
         layout = _Layout()
@@ -277,32 +285,35 @@ class _Blocks:
         return tuple(found)
 
 
-def parse(text: str) -> Directory:
+def parse(lines: Iterable[str]) -> Directory:
     """Return the tree of a manifest that follows the grammar, without signatures.
 
     Raises TreeInvalid.
     """
     root = Directory()
-    for line in text.split("\n")[:-1]:
-        stream, _, rest = line.partition(" ")
+    for line in lines:
+        stream = line[: line.index(" ")]
         directory = root
         # A file of the same name shows when the files are parsed; that can be never.
         for name in _unescaped(stream).split("/")[1:]:
-            directory = directory.directories.setdefault(name, Directory())
-        directory.add_line(rest)
+            following = directory.directories.get(name)
+            if following is None:
+                following = directory.directories[name] = Directory()
+            directory = following
+        directory.add_line(line)
     return root
 
 
-def write(root: Directory) -> str:
-    """Return the manifest of a tree. Raises TreeInvalid."""
+def write(root: Directory) -> list[str]:
+    """Return the lines of the manifest of a tree. Raises TreeInvalid."""
     lines = []
     for path, directory in root.walk():
-        line = directory.stream()
+        line = directory.line(path)
         if line:
-            lines.append(f"{path} {line}\n")
+            lines.append(line)
         elif directory is not root and directory.is_empty:
-            lines.append(f"{path} {_PLACEHOLDER}\n")
-    return "".join(lines)
+            lines.append(f"{path} {_PLACEHOLDER}")
+    return lines
 
 
 class _Layout:
@@ -338,10 +349,10 @@ class _Layout:
 
 
 def _split(line: str) -> tuple[_Blocks, list[_Token]]:
-    """Return the blocks and the file tokens of a line without the name of the stream."""
+    """Return the blocks and the file tokens of a line."""
     boundary = _FIRST_FILE_TOKEN.search(line)
     assert boundary is not None, "the manifest has not been checked"
-    blocks = _Blocks(line[: boundary.start()].split(" "))
+    blocks = _Blocks(line[: boundary.start()].split(" ")[1:])
     return blocks, _FILE_TOKEN.findall(line, boundary.start())
 
 

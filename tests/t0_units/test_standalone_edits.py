@@ -39,8 +39,10 @@ def replaced(cluster, before, files, **attributes):
     if isinstance(answer, tuple):
         assert content(cluster, uuid) == before, "a refused edit has changed something"
         return answer
-    assert answer["portable_data_hash"] == manifest_text.portable_data_hash(content(cluster, uuid))
-    return content(cluster, uuid)
+    after = content(cluster, uuid)
+    lines = manifest_text.lines_of(after)
+    assert answer["portable_data_hash"] == manifest_text.portable_data_hash(after, lines)
+    return after
 
 
 class TestReplaceFiles:

@@ -17,6 +17,22 @@ from arvados_fuse.standalone.api.errors import BadRequest
 
 FOO = "acbd18db4cc2f85cedef654fccc4a4d8+3"
 
+
+def parsed(text):
+    """The tree of a manifest."""
+    return manifest_tree.parse(manifest_text.lines_of(text))
+
+
+def written(tree):
+    """The manifest of a tree."""
+    return manifest_text.joined(manifest_tree.write(tree))
+
+
+def applied(edit, text):
+    """What an edit makes of a manifest."""
+    return manifest_text.joined(edit.applied(manifest_text.lines_of(text)))
+
+
 # The rules once more, on nested dictionaries. A file is the tuple of its bytes; a byte is a block
 # and an offset in it.
 
@@ -95,7 +111,7 @@ def manifests(draw):
             tree.put(path, tuple(pieces))
         except manifest_tree.TreeInvalid:
             continue
-    lines = manifest_tree.write(tree).splitlines(keepends=True)
+    lines = written(tree).splitlines(keepends=True)
     # Not in the normal form: streams in any order, files with paths instead of streams.
     lines = draw(st.permutations(lines))
     if draw(st.booleans()):
@@ -155,7 +171,7 @@ EDITS = st.lists(
 
 
 def edited(text, other, files):
-    return Edit(files, {}, "", lambda _hash: other).applied(text)
+    return applied(Edit(files, {}, "", lambda _hash: other), text)
 
 
 class TestModel:
@@ -175,17 +191,20 @@ class TestModel:
             model, text = after, edited(text, other, files)
             manifest_text.check_grammar(text)
             assert expanded(text) == model
+            lines = manifest_text.lines_of(text)
+            digest = hashlib.md5(text.encode()).hexdigest()
+            assert manifest_text.portable_data_hash(text, lines) == f"{digest}+{len(text)}"
 
     @settings(max_examples=200, deadline=None, derandomize=True)
     @given(manifests())
     def test_written_tree_reads_the_same(self, text):
-        tree = manifest_tree.parse(text)
-        assert expanded(manifest_tree.write(tree)) == expanded(text)
+        tree = parsed(text)
+        assert expanded(written(tree)) == expanded(text)
         for _path, directory in tree.walk():
             _ = directory.files
-        written = manifest_tree.write(tree)
-        assert expanded(written) == expanded(text)
-        for line in written.splitlines():
+        normal = written(tree)
+        assert expanded(normal) == expanded(text)
+        for line in normal.splitlines():
             words = line.split(" ")[1:]
             blocks = list(itertools.takewhile(lambda word: ":" not in word, words))
             assert len(set(blocks)) == len(blocks), "a block is listed twice in a stream"
@@ -198,17 +217,17 @@ class TestModel:
 def test_any_name_survives(name):
     tree = manifest_tree.Directory()
     tree.put([name, name], (manifest_tree.Segment(FOO, 0, 3),))
-    text = manifest_tree.write(tree)
+    text = written(tree)
     manifest_text.check_grammar(text)
-    assert manifest_tree.parse(text).find([name, name]) == ((FOO, 0, 3),)
+    assert parsed(text).find([name, name]) == ((FOO, 0, 3),)
 
 
 def test_escaped_bytes_are_the_names_that_clients_ask_for():
-    tree = manifest_tree.parse(f". {FOO} 0:3:\\303\\251 0:2:\\377\n")
+    tree = parsed(f". {FOO} 0:3:\\303\\251 0:2:\\377\n")
     assert tree.find(["\u00e9"]) == ((FOO, 0, 3),)
-    assert manifest_tree.write(tree).endswith(" 0:2:\\377\n")
+    assert written(tree).endswith(" 0:2:\\377\n")
     tree.put(["x"], ())
-    assert " 0:3:\u00e9 0:2:\\377\n" in manifest_tree.write(tree)
+    assert " 0:3:\u00e9 0:2:\\377\n" in written(tree)
 
 
 @pytest.mark.parametrize(
@@ -218,24 +237,33 @@ def test_escaped_bytes_are_the_names_that_clients_ask_for():
 )
 def test_manifest_that_is_no_tree_is_refused(text):
     with pytest.raises(BadRequest, match="cannot replace"):
-        Edit({"/bar": ""}, {}, "", lambda _hash: "").applied(text)
+        applied(Edit({"/bar": ""}, {}, "", lambda _hash: ""), text)
 
 
 def test_file_that_is_over_the_end_can_be_removed():
     edit = Edit({"/foo": ""}, {}, "", lambda _hash: "")
-    assert edit.applied(f". {FOO} 1:3:foo 0:3:bar\n") == f". {FOO} 0:3:bar\n"
+    assert applied(edit, f". {FOO} 1:3:foo 0:3:bar\n") == f". {FOO} 0:3:bar\n"
 
 
 def test_blocks_that_nothing_uses_any_more_go():
     edit = Edit({"/a": ""}, {}, "", lambda _hash: "")
     bar = "37b51d194a7513e45b56f6524f2d51f2+3"
     text = f". {FOO} {bar} 0:3:a 3:2:b 5:1:c 0:0:d\n"
-    assert edit.applied(text) == f". {bar} 0:2:b 2:1:c 0:0:d\n"
+    assert applied(edit, text) == f". {bar} 0:2:b 2:1:c 0:0:d\n"
+
+
+def test_streams_that_are_not_concerned_stay_as_they_are():
+    """Byte for byte, though not in the normal form; also when a directory goes elsewhere."""
+    lines = [f"{stream} {FOO} 0:3:b 0:2:a" for stream in ("./d", "./e", "./f")]
+    edit = Edit({"/d/a": "", "/g": "current/f", "/f": ""}, {}, "", lambda _hash: "")
+    after = edit.applied(lines)
+    assert after == [f"./d {FOO} 0:3:b", lines[1], f"./g {FOO} 0:3:b 0:2:a"]
+    assert after[1] is lines[1]
 
 
 def test_depth_has_no_limit():
     depth = 3000
     text = "./" + "/".join("d" * depth) + f" {FOO} 0:3:foo\n"
     edit = Edit({"/x": "current/d"}, {}, "", lambda _hash: "")
-    after = edit.applied(text)
+    after = applied(edit, text)
     assert len(after.splitlines()) == 2

@@ -7,7 +7,7 @@ update a collection" and "Using replace_segments to repack file data".)
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from arvados_fuse.standalone import manifest_text, manifest_tree
@@ -94,19 +94,24 @@ class Edit:
             if any(target[:depth] in targets for depth in range(len(target))):
                 raise BadRequest(f"replace_files: {_shown(target)} is inside another target")
 
-    def applied(self, current: str) -> str:
-        """Return the manifest that `current`, without signatures, becomes. Raises BadRequest."""
+    def applied(self, current: Sequence[str]) -> list[str]:
+        """Return what becomes of a manifest without signatures; both as lines.
+
+        A line with which the edit has nothing to do stays the same object. Raises BadRequest.
+        """
         try:
             if not self._has_files:
-                tree = manifest_tree.parse(self._supplied or current)
+                tree = manifest_tree.parse(
+                    manifest_text.lines_of(self._supplied) if self._supplied else current
+                )
             else:
-                tree = self._with_files("" if self._clears_all else current)
+                tree = self._with_files(() if self._clears_all else current)
             self._replace_segments(tree)
             return manifest_tree.write(tree)
         except TreeInvalid as error:
             raise BadRequest(f"cannot replace: {error}") from None
 
-    def _with_files(self, current: str) -> Directory:
+    def _with_files(self, current: Sequence[str]) -> Directory:
         tree = manifest_tree.parse(current)
         trees = {_CURRENT: tree}
         items = []
@@ -114,7 +119,7 @@ class Edit:
         for copy in self._copies:
             if copy.source not in trees:
                 text = self._contents.get(copy.source, self._supplied)
-                trees[copy.source] = manifest_tree.parse(text)
+                trees[copy.source] = manifest_tree.parse(manifest_text.lines_of(text))
             item = trees[copy.source].find(copy.path)
             if item is None:
                 raise BadRequest(

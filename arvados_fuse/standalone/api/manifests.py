@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from arvados_fuse.standalone import clock, manifest_text
@@ -62,7 +62,8 @@ def prepared_manifest(call: Call, text: str) -> PreparedManifest:
     except manifest_text.ManifestInvalid as error:
         raise Unprocessable(str(error)) from None
     stored = manifest_text.without_signatures(text)
-    columns = _columns(stored, manifest_text.contents(stored))
+    lines = manifest_text.lines_of(stored)
+    columns = _columns(stored, lines, manifest_text.contents(stored))
     return PreparedManifest(columns, _refusal(call, manifest_text.locators(text)))
 
 
@@ -72,21 +73,25 @@ def edited_manifest(call: Call, edit: Edit, current: Mapping[str, Any]) -> Prepa
     `current` has at least MANIFEST_COLUMNS. Raises BadRequest, Unprocessable.
     """
     before = manifest_text.Contents(*(current[name] for name in _CONTENTS))
-    stored = edit.applied(current["manifest_text"])
-    found = manifest_text.contents_after(before, current["manifest_text"], stored)
-    columns = _columns(stored, found)
-    used = {locator[:32] for locator in manifest_text.locators(columns["manifest_text"])}
+    old = manifest_text.lines_of(current["manifest_text"])
+    new = edit.applied(old)
+    changed = manifest_text.changed_lines(old, new)
+    found = manifest_text.contents_after(before, old, new, changed)
+    # Blocks in the other lines are those of the collection already.
+    come = manifest_text.joined(changed.come)
+    used = {locator[:32] for locator in manifest_text.locators(come)}
     return PreparedManifest(
-        columns, _refusal(call, {locator for locator in edit.locators if locator[:32] in used})
+        _columns(manifest_text.joined(new), new, found),
+        _refusal(call, {locator for locator in edit.locators if locator[:32] in used}),
     )
 
 
-def _columns(stored: str, found: manifest_text.Contents) -> dict[str, Any]:
+def _columns(stored: str, lines: Sequence[str], found: manifest_text.Contents) -> dict[str, Any]:
     if found.size_total >= _SIZE_LIMIT:
         raise Unprocessable("Manifest invalid: its files have more bytes than 64 bits can count")
     return {
         "manifest_text": stored,
-        "portable_data_hash": manifest_text.portable_data_hash(stored),
+        "portable_data_hash": manifest_text.portable_data_hash(stored, lines),
         **dict(zip(_CONTENTS, found, strict=True)),
     }
 
