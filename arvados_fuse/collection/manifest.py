@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from itertools import accumulate, chain, compress
 from typing import NamedTuple
 
+from arvados_fuse.collection.depth import MAX_DEPTH
 from arvados_fuse.collection.escape import unescape
 from arvados_fuse.collection.locator import LOCATOR, MAX_NUMBER
 from arvados_fuse.collection.quote import quote
@@ -264,6 +265,8 @@ def _without_placeholder(tokens: FileTokens, line_number: int) -> FileTokens:
 
 
 def _checked(names: list[str], path: str, line_number: int) -> list[str]:
+    if len(names) > MAX_DEPTH:
+        raise _error(line_number, f"directories are nested more than {MAX_DEPTH} deep")
     if "" in names or "." in names or ".." in names:
         raise _error(line_number, f"a name in the path {quote(path)} is empty, '.' or '..'")
     return names

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from arvados_fuse.collection.depth import MAX_DEPTH
 from arvados_fuse.collection.draft import Draft, DraftDirectory, DraftFile, check_name
 from arvados_fuse.collection.extents import ExtentMap
 from arvados_fuse.collection.quote import quote
@@ -18,12 +19,13 @@ from arvados_fuse.collection.tree import TreeDirectory
 from arvados_fuse.errors import (
     InvalidArgument,
     IsDirectory,
+    NameTooLong,
     NoSuchEntry,
     NotDirectory,
     NotEmpty,
 )
 
-__all__ = ["rename"]
+__all__ = ["check_depth", "rename"]
 
 
 def rename(
@@ -33,7 +35,7 @@ def rename(
 
     Returns the object that was replaced; None if there was none, or if it was the base's and never
     became one. Raises NoSuchEntry, IsDirectory, NotDirectory, NotEmpty, InvalidArgument, and what
-    ``check_name`` does.
+    ``check_name`` and ``check_depth`` do.
     """
     check_name(new_name)
     if new_directory.is_removed:
@@ -43,6 +45,8 @@ def rename(
         return None
     if isinstance(entry, DraftDirectory) and _is_inside(new_directory, entry):
         raise InvalidArgument(f"The directory {quote(old_name)} cannot be moved into itself.")
+    if isinstance(entry, DraftDirectory):
+        check_depth(new_directory, _height(entry))
     replaced = _replaceable(entry, new_directory, new_name)
     moved = [] if new_directory.draft is old_directory.draft else list(_everything(entry))
     if new_directory.has(new_name):
@@ -85,6 +89,39 @@ def _replaceable(
     if found is not None and isinstance(entry, DraftDirectory):
         raise NotDirectory(f"{quote(name)} is a file: a directory cannot replace it.")
     return found if isinstance(found, DraftFile) else None
+
+
+def check_depth(parent: DraftDirectory, levels: int = 1) -> None:
+    """Raise NameTooLong if `levels` of directories inside of `parent` would be too deep."""
+    depth = 0
+    above = parent.parent
+    while above is not None:
+        depth += 1
+        above = above.parent
+    if depth + levels > MAX_DEPTH:
+        raise NameTooLong(f"The directories of a collection are nested {MAX_DEPTH} deep at most.")
+
+
+def _height(directory: DraftDirectory) -> int:
+    """How many levels of directories there are, with this one."""
+    levels = 0
+    level: list[DraftDirectory | TreeDirectory] = [directory]
+    while level:
+        levels += 1
+        level = [inner for outer in level for inner in _subdirectories(outer)]
+    return levels
+
+
+def _subdirectories(
+    directory: DraftDirectory | TreeDirectory,
+) -> Iterator[DraftDirectory | TreeDirectory]:
+    if isinstance(directory, TreeDirectory):
+        yield from directory.subdirectories.values()
+        return
+    for name in directory.directory_names():
+        found = directory.find(name)
+        assert isinstance(found, (DraftDirectory, TreeDirectory)), "it has the name of a directory"
+        yield found
 
 
 # -- from draft to draft --------------------------------------------------------------------

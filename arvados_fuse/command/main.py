@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
+from arvados_fuse.collection.depth import RECURSION_LIMIT
 from arvados_fuse.command import arguments, background, execute
 from arvados_fuse.command.arguments import Action, Recover, Settings
 from arvados_fuse.command.deferred import deferring
@@ -29,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     what was to be unmounted is gone; the command's with --exec; 1 for what cannot be done; 2 for
     a wrong command line; 75 if something that was written is still not saved.
     """
+    sys.setrecursionlimit(RECURSION_LIMIT)
     try:
         return _run(arguments.parse(sys.argv[1:] if argv is None else argv))
     except CommandError as error:

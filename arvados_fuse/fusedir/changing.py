@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from arvados_fuse.collection.draft import DraftDirectory, DraftFile, check_name
-from arvados_fuse.collection.rename import rename
+from arvados_fuse.collection.rename import check_depth, rename
 from arvados_fuse.errors import (
     Busy,
     Exists,
@@ -65,6 +65,7 @@ class ChangingDirectory(FileChanges):
         _check_new_name(name)
         with self._changing(self) as session:
             self._check_free(name)
+            check_depth(self.own_draft())
             entry = self.own_draft().mkdir(name)
             session.note(Mkdir(entry.path()))
             self._touched()
@@ -310,7 +311,10 @@ class CollectionSubdirectory(ChangingDirectory):
     @property
     def collection(self) -> WritableTop:
         """The directory at the top of the collection."""
-        return self.parent.collection
+        above: ChangingDirectory = self.parent
+        while isinstance(above, CollectionSubdirectory):
+            above = above.parent
+        return above.collection
 
     def own_draft(self) -> DraftDirectory:
         """Return the draft of this directory, made now if there is none. There is a session."""

@@ -214,9 +214,12 @@ class Directory(FreshBase):
 
     def path(self) -> str:
         """Return the path from the root of the mount, for log lines."""
-        if self.parent is None:
-            return "/"
-        return self.parent.path().rstrip("/") + "/" + self.name
+        names = []
+        directory: Directory = self
+        while directory.parent is not None:
+            names.append(directory.name)
+            directory = directory.parent
+        return "/" + "/".join(reversed(names))
 
     def no_such_entry(self, name: str) -> NoSuchEntry:
         """Return the error for a name that is not here."""
