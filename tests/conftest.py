@@ -1,4 +1,7 @@
-"""What holds for every test: stacks are printed on a crash, and no log line is overlooked."""
+"""What holds for every test: stacks are printed on a crash, and no log line is overlooked.
+
+And the fixtures that tests of several levels use.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,12 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.support.cluster import RunningCluster
 
 LOGGER = "arvados_fuse"
 
@@ -63,6 +70,22 @@ def log_guard(request: pytest.FixtureRequest) -> Iterator[LogGuard]:
         return
     unexpected = [f"{r.levelname} {r.name}: {r.getMessage()}" for r in guard.records]
     assert not unexpected, "Unexpected in the log:\n" + "\n".join(unexpected)
+
+
+@pytest.fixture(scope="module")
+def own_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
+    """A standalone cluster that the tests of one module have for themselves."""
+    from tests.support.cluster import RunningCluster  # imports the client library
+
+    with RunningCluster(tmp_path_factory.mktemp("cluster")) as running:
+        yield running
+
+
+@pytest.fixture
+def no_faults(cluster: RunningCluster) -> Iterator[None]:
+    """The cluster of the tests behaves again when a test is over."""
+    yield
+    cluster.set_faults([])
 
 
 @pytest.fixture

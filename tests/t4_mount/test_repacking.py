@@ -6,24 +6,19 @@ import time
 
 import pytest
 
-from tests.support.cluster import RunningCluster
 from tests.support.mounts import RunningMount
 from tests.support.workplace import new_collection, saved
 
 COUNT = 70
 
 
+pytestmark = pytest.mark.usefixtures("no_faults")
+
+
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    """A cluster of its own, which can be made slow."""
-    with RunningCluster(tmp_path_factory.mktemp("cluster")) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def no_faults(cluster):
-    yield
-    cluster.set_faults([])
+def cluster(own_cluster):
+    """One of its own, which can be made slow."""
+    return own_cluster
 
 
 class Small:

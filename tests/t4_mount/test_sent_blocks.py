@@ -4,7 +4,6 @@ import os
 
 import pytest
 
-from tests.support.cluster import RunningCluster
 from tests.support.contents import create, pseudo_random
 from tests.support.mounts import RunningMount
 from tests.support.workplace import new_collection, saved
@@ -13,10 +12,9 @@ CONTENT = pseudo_random(100_000)
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    """A cluster of its own: requests to it are counted."""
-    with RunningCluster(tmp_path_factory.mktemp("cluster")) as running:
-        yield running
+def cluster(own_cluster):
+    """One of its own: requests to it are counted."""
+    return own_cluster
 
 
 @pytest.fixture

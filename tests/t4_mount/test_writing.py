@@ -335,15 +335,11 @@ class TestRefused:
 # -- what fails -----------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("no_faults")
 class TestFailures:
     """The cluster refuses for a while. Nothing is lost, and everybody is told who has to know."""
 
     QUICK = ("--retries", "0", "--commit-delay", "0")
-
-    @pytest.fixture(autouse=True)
-    def no_faults(self, cluster):
-        yield
-        cluster.set_faults([])
 
     FAULTS = (
         {"route": "api", "method": "PUT", "status": 500},

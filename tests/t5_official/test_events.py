@@ -18,9 +18,9 @@ WAIT_S = 20
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    with RunningCluster(tmp_path_factory.mktemp("cluster")) as running:
-        yield running
+def cluster(own_cluster):
+    """One of its own: events of other tests would be seen."""
+    return own_cluster
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cluster import RunningCluster
 from tests.support.contents import create
 from tests.support.mounts import RunningMount
 from tests.support.people import Person
@@ -23,9 +22,9 @@ class Sharer(Person):
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    with RunningCluster(tmp_path_factory.mktemp("cluster")) as running:
-        yield running
+def cluster(own_cluster):
+    """One of its own, with users of its own."""
+    return own_cluster
 
 
 @pytest.fixture(scope="module")

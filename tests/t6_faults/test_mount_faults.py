@@ -10,21 +10,10 @@ from contextlib import ExitStack
 import arvados.collection
 import pytest
 
-from tests.support.cluster import RunningCluster
 from tests.support.contents import BLOCK, block_hash, create, pseudo_random
 from tests.support.mounts import RunningMount
 
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    with RunningCluster(tmp_path_factory.mktemp("cluster")) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def no_faults(cluster):
-    yield
-    cluster.set_faults([])
+pytestmark = pytest.mark.usefixtures("no_faults")
 
 
 @pytest.fixture

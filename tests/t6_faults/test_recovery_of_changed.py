@@ -7,18 +7,11 @@ from itertools import count
 import arvados.collection
 import pytest
 
-from tests.support.cluster import RunningCluster
 from tests.support.contents import create
 from tests.support.mounts import RunningMount
 from tests.support.workplace import saved, shown
 
 MARK = "~conflict~"
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    with RunningCluster(tmp_path_factory.mktemp("cluster")) as running:
-        yield running
 
 
 @pytest.fixture

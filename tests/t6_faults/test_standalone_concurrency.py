@@ -4,18 +4,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.support.cluster import RunningCluster
-
 FOO = "acbd18db4cc2f85cedef654fccc4a4d8+3"
 COLLECTIONS = "/arvados/v1/collections"
 CLIENTS = 8
 EACH = 5
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    with RunningCluster(tmp_path_factory.mktemp("cluster")) as running:
-        yield running
 
 
 @pytest.fixture

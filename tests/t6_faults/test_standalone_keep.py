@@ -16,12 +16,6 @@ EMPTY = "d41d8cd98f00b204e9800998ecf8427e"
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    with RunningCluster(tmp_path_factory.mktemp("cluster")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def keep(cluster):
     return KeepClient(cluster)
 

@@ -14,18 +14,11 @@ import pytest
 from arvados_fuse.journal.chunks import chunk_name
 from arvados_fuse.journal.records import Write
 from arvados_fuse.journal.recovery import Orphan
-from tests.support.cluster import RunningCluster
 from tests.support.mounts import RunningMount
 from tests.support.workplace import new_collection, saved, shown
 from tests.support.write_load import WriteLoad
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    with RunningCluster(tmp_path_factory.mktemp("cluster")) as running:
-        yield running
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from contextlib import suppress
 
 import pytest
 
-from tests.support.cluster import RunningCluster
 from tests.support.contents import create, pseudo_random
 from tests.support.mounts import RunningMount
 from tests.support.workplace import saved
@@ -19,17 +18,7 @@ NO_COMMIT = {"route": "api", "method": "PUT", "path": "collections/", "status": 
 SIGNATURE_LIFE_S = 14 * 86400
 EXPECTED_LOG = ["Cannot commit", "Cannot save", "answered 503"]
 
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    with RunningCluster(tmp_path_factory.mktemp("cluster")) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def no_faults(cluster):
-    yield
-    cluster.set_faults([])
+pytestmark = pytest.mark.usefixtures("no_faults")
 
 
 @pytest.fixture(scope="module")
