@@ -43,6 +43,23 @@ MOST_START_RETRIES = 3
 """How often the library may try again to fetch the discovery document, with pauses of its own."""
 
 
+class _Client:
+    """A client object of the library, which makes each of its parts once.
+
+    The library makes ``collections()`` and the like, with all their methods, anew for every call,
+    and takes as long for that as for sending the request.
+    """
+
+    def __init__(self, service: Any) -> None:
+        self._service = service
+
+    def __getattr__(self, name: str) -> Any:
+        part = getattr(self._service, name)
+        found = functools.cache(part) if callable(part) else part
+        setattr(self, name, found)
+        return found
+
+
 class Connection:
     """Requests to one host with one token, from any thread.
 
@@ -157,7 +174,7 @@ class Connection:
 
     def _new_client(self) -> Any:
         try:
-            return arvados.api.api_client(
+            service = arvados.api.api_client(
                 "v1",
                 f"https://{self._host}/discovery/v1/apis/{{api}}/{{apiVersion}}/rest",
                 self._token,
@@ -168,6 +185,7 @@ class Connection:
         except (AttributeError, TypeError) as error:
             # The library looks into the discovery document without checking its shape.
             raise not_an_api_server(self._host, error) from error
+        return _Client(service)
 
 
 def items_of(answer: Record) -> list[Record]:
