@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from arvados_fuse.collection.draft import DraftFile
     from arvados_fuse.collection.extents import Extent
     from arvados_fuse.collection.tree import Segment
-    from arvados_fuse.fresh import FreshBase, KernelNotifier, Unlocked
-    from arvados_fuse.fusedir.listing import Listing
-    from arvados_fuse.fusedir.paging import PagedListing
+    from arvados_fuse.fresh import KernelNotifier, Unlocked
+    from arvados_fuse.fusedir.directory import Directory
     from arvados_fuse.fusefile import File
     from arvados_fuse.keep.cache import Block, BlockCache
 
@@ -288,10 +287,24 @@ def _starts(segments: Sequence[Segment]) -> list[int]:
 
 
 class DirectoryHandle:
-    """An open directory: the listing as it was when the directory was opened."""
+    """An open directory: the listing as it was when the directory was opened, or rewound last.
 
-    __slots__ = ("listing", "thing")
+    is_new: whether nobody has read from the listing
+    """
 
-    def __init__(self, directory: FreshBase, listing: Listing | PagedListing) -> None:
+    __slots__ = ("is_new", "listing", "thing")
+
+    def __init__(self, directory: Directory) -> None:
         self.thing = directory
-        self.listing = listing
+        self.listing = directory.open_listing()
+        self.is_new = True
+
+    def read_from(self, position: int) -> None:
+        """Note that the entries from `position` on are wanted. May give the lock up.
+
+        Who goes back to the beginning wants what is there by then (POSIX, `rewinddir`). Raises what
+        listing a directory does.
+        """
+        if position == 0 and not self.is_new:
+            self.listing = self.thing.open_listing()
+        self.is_new = False

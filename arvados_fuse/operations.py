@@ -178,7 +178,7 @@ class Operations(llfuse.Operations):
         """Open a directory: its listing stays as it is now until the handle is closed."""
         try:
             directory = self._directory(inode)
-            handle = DirectoryHandle(directory, directory.open_listing())
+            handle = DirectoryHandle(directory)
             directory.uses += 1
             return self._open(self._directories, handle)
         except Exception as error:
@@ -189,6 +189,7 @@ class Operations(llfuse.Operations):
         handle = self._directories.get(fh)
         if handle is None:
             self._fail("list", 0, BadHandle(f"Directory handle {fh} is not open."))
+        self._read_from(handle, off)
         listing = handle.listing
         encoding = self._encoding
         entry = llfuse.EntryAttributes()
@@ -216,6 +217,12 @@ class Operations(llfuse.Operations):
             entry.st_ino = inodes[position]
             name = names[position].encode(encoding, "surrogateescape")
             yield name, entry, before + position + 1
+
+    def _read_from(self, handle: DirectoryHandle, position: int) -> None:
+        try:
+            handle.read_from(position)
+        except Exception as error:
+            self._fail("list", handle.thing.inode, error)
 
     def _list_more(self, handle: DirectoryHandle) -> bool:
         """Whether there are more entries by now than there were. May give the lock up."""

@@ -287,6 +287,19 @@ def nothing_is_made_in_a_directory_that_was_removed() -> Any:
         ]
 
 
+@rule([["old"], ["new", "old"], ["new"]])
+def a_directory_that_is_rewound_shows_what_is_there_now() -> Any:
+    os.mkdir("d")
+    Path("d/old").touch()
+    with opened("d", os.O_RDONLY) as descriptor:
+        seen = [os.listdir(descriptor)]  # which rewinds it in the end
+        Path("d/new").touch()
+        seen.append(sorted(os.listdir(descriptor)))
+        os.unlink("d/old")
+        seen.append(os.listdir(descriptor))
+    return seen
+
+
 @rule([3, 2])
 def a_directory_counts_its_subdirectories() -> Any:
     os.makedirs("d/sub")

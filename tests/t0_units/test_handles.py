@@ -369,7 +369,21 @@ class TestTextsAndDirectories:
         assert bytes(handle.read(2, 2)) == "ö".encode()
         assert bytes(handle.read(100, 2)) == b""
 
-    def test_a_directory_handle_keeps_the_listing_of_its_opening(self):
-        listing = Listing(["a"], [2], ["b"], [3])
-        handle = DirectoryHandle(FreshBase(None), listing)
-        assert handle.listing is listing
+    def test_a_directory_handle_keeps_the_listing_of_its_opening_until_it_is_rewound(self):
+        directory = Changing()
+        handle = DirectoryHandle(directory)
+        for position, number in [(0, 1), (2, 1), (7, 1), (0, 2), (1, 2), (0, 3)]:
+            handle.read_from(position)
+            assert handle.listing.directory_inodes == [number]
+
+
+class Changing(FreshBase):
+    """A directory that holds something else each time that it is listed."""
+
+    def __init__(self):
+        super().__init__(None)
+        self.count = 0
+
+    def open_listing(self):
+        self.count += 1
+        return Listing(["a"], [self.count], [], [])
