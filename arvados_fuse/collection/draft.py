@@ -205,15 +205,6 @@ class DraftDirectory(Entry):
             return self.settled[name] is not None
         return self.in_base(name) is not None
 
-    def file(self, name: str) -> DraftFile | int | None:
-        """The file of that name: an object, or its index in the base's table; None if none is."""
-        found = self.find(name)
-        return found if isinstance(found, (DraftFile, int)) else None
-
-    def has_directory(self, name: str) -> bool:
-        """Whether there is a directory of that name."""
-        return isinstance(self.find(name), (DraftDirectory, TreeDirectory))
-
     def own_files(self) -> Iterator[tuple[str, DraftFile]]:
         """The files that are objects."""
         for name, entry in self.overlay.items():

@@ -15,12 +15,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from arvados_fuse.collection.delta import full_manifest, snapshot
-from arvados_fuse.collection.draft import Draft
+from arvados_fuse.collection.draft import Draft, DraftDirectory, DraftFile
 from arvados_fuse.collection.extents import Stored
 from arvados_fuse.collection.locator import block_name
 from arvados_fuse.collection.signing import signed_locators
 from arvados_fuse.collection.tree import Tree
-from arvados_fuse.errors import NoSuchEntry
+from arvados_fuse.errors import IsDirectory, NoSuchEntry, NotDirectory
 from arvados_fuse.journal.records import Attach, Create, Mkdir, Rename, Rmdir, Unlink
 
 if TYPE_CHECKING:
@@ -79,9 +79,7 @@ class _StandIn:
         *parents, name = path.split("/")
         directory = self._draft.root
         for parent in parents:
-            if not directory.has(parent):
-                directory.mkdir(parent)
-            directory = directory.directory(parent)
+            directory = self._subdirectory(directory, parent)
         if directory.has(name):
             return  # a directory: ours cannot be beside it
         file = directory.create(name)
@@ -91,6 +89,15 @@ class _StandIn:
             file.write(end, size, Stored(locator, offset))
             end += size
 
+    @staticmethod
+    def _subdirectory(directory: DraftDirectory, name: str) -> DraftDirectory:
+        """Return the directory of that name, in the place of a file if others have made one."""
+        found = directory.find(name)
+        if isinstance(found, DraftFile | int):
+            directory.unlink(name)
+            found = None
+        return directory.mkdir(name) if found is None else directory.directory(name)
+
     def _had_not(self, path: str) -> None:
         """The version had nothing there."""
         if path not in self._seen:
@@ -98,11 +105,11 @@ class _StandIn:
             self._remove(path)
 
     def _remove(self, path: str) -> None:
+        """Take a file away, if there is one."""
         try:
             directory, name = self._draft.locate(path)
-            if directory.file(name) is not None:
-                directory.unlink(name)
-        except NoSuchEntry:
+            directory.unlink(name)
+        except (NoSuchEntry, IsDirectory, NotDirectory):
             return
 
     def _signed(self, content: Content) -> Content:

@@ -6,7 +6,7 @@ import pytest
 
 from arvados_fuse.collection.draft import Draft, DraftFile
 from arvados_fuse.collection.rename import rename
-from arvados_fuse.collection.tree import Tree
+from arvados_fuse.collection.tree import Tree, TreeDirectory
 from arvados_fuse.errors import (
     Exists,
     InvalidArgument,
@@ -39,8 +39,8 @@ class TestLooking:
     """What a draft shows without changes is the base, without an object for each file."""
 
     def test_base_shows_through(self, root):
-        assert root.file("foo") == 0
-        assert root.has_directory("d")
+        assert root.find("foo") == 0
+        assert isinstance(root.find("d"), TreeDirectory)
         assert not root.has("bar")
         assert list(root.base_files()) == [(0, "foo")]
         assert list(root.directory_names()) == ["d"]
@@ -48,7 +48,7 @@ class TestLooking:
 
     def test_object_stands_for_the_base_file_once_it_is_opened(self, root):
         file = root.open_file("foo")
-        assert root.file("foo") is root.open_file("foo") is file
+        assert root.find("foo") is root.open_file("foo") is file
         assert (file.size, file.is_dirty, root.is_dirty) == (3, False, False)
         assert list(root.base_files()) == []
         assert list(root.own_files()) == [("foo", file)]
@@ -59,7 +59,7 @@ class TestLooking:
         assert root.forget("foo")
         assert root.forget("d")
         assert not root.overlay
-        assert root.file("foo") == 0
+        assert root.find("foo") == 0
 
     @pytest.mark.parametrize("prevent", ["pins", "write", "rename", "content"])
     def test_object_that_says_more_cannot_be_forgotten(self, root, prevent):
@@ -195,7 +195,7 @@ class TestRename:
 
     def test_what_is_replaced_is_returned(self, root):
         root.directory("d").open_file("one")
-        replaced = root.directory("d").file("one")
+        replaced = root.directory("d").find("one")
         assert rename(root, "foo", root.directory("d"), "one") is replaced
         assert replaced.parent is None
         assert rename(root.directory("d"), "one", root.directory("d"), "two") is None
@@ -240,7 +240,7 @@ class TestMoveToAnotherDraft:
         file = root.open_file("foo")
         file.write(3, 1, Chunk(1).append(b"x"))
         rename(root, "foo", other.root, "bar")
-        assert other.root.file("bar") is file
+        assert other.root.find("bar") is file
         assert file.is_dirty
         assert file.settled_at is None
         assert root.changed == {"foo"}
@@ -252,7 +252,7 @@ class TestMoveToAnotherDraft:
         assert other.root.directory("d") is directory
         assert directory.draft is other
         assert [name for name, _file in directory.own_files()] == ["one", "two"]
-        deep = directory.directory("e").file("deep")
+        deep = directory.directory("e").find("deep")
         assert isinstance(deep, DraftFile)
         assert deep.extents.segments()[0].locator == FOO
         assert not root.has("d")

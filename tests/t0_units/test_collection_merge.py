@@ -166,9 +166,9 @@ class TestDirectories:
 
     def test_moved_file_takes_their_change_along(self, merging):
         rename(merging.root, "f", merging.d, "moved")
-        file = merging.d.file("moved")
+        file = merging.d.find("moved")
         assert merging.rebase(BASE.replace("0:3:f", "0:1:f"))["d/moved"] == b"f"
-        assert merging.d.file("moved") is file
+        assert merging.d.find("moved") is file
         assert merging.fates() == [("moved", Fate.CHANGED)]
 
     def test_removed_by_us_comes_back_with_what_they_added_only(self, merging):
@@ -236,8 +236,8 @@ class TestObjects:
         same.pins = changed.pins = 1
         before = same.revision, changed.revision
         merging.rebase(f". {FOO}+Anew 0:3:f 0:1:g\n")
-        assert merging.root.file("f") is same
-        assert merging.root.file("g") is changed
+        assert merging.root.find("f") is same
+        assert merging.root.find("g") is changed
         assert not merging.draft.is_dirty
         assert same.extents.segments()[0].locator == f"{FOO}+Anew", "signatures become new"
         assert (same.revision, changed.revision) == (before[0], before[1] + 1)
@@ -251,7 +251,7 @@ class TestObjects:
         settle(merging.draft, taken)
         merging.rebase(BASE + f". {BAR} 0:3:new\n")
         assert not merging.root.overlay
-        assert merging.root.file("new") == 2
+        assert merging.root.find("new") == 2
 
     def test_damaged_directory_changes_nothing(self, merging):
         merging.write(merging.d, "x")

@@ -59,11 +59,11 @@ def edit(request, cluster):
             api.collections().update(uuid=uuid, body=body).execute()
         collection = arvados.collection.Collection(uuid, api_client=api)
         for path in removed:
-            collection.remove(path)
+            collection.remove(path, recursive=True)
         for path, data in files.items():
             with collection.open(path, "wb") as file:
                 file.write(data)
-        collection.save()
+        collection.save(merge=False)
 
     return change
 
@@ -100,6 +100,18 @@ def test_one_file_is_kept_twice_and_never_mixed(cluster, killed, mount, edit):
     assert content["a"] == b"theirs"
     assert kept == {"a": before + b"of ours"}
     assert shown(after.directory) == saved(cluster.api(), uuid)
+
+
+def test_a_directory_that_others_made_a_file_of_is_kept_beside_it(cluster, killed, mount, edit):
+    before = b"before " * 1000
+    uuid = killed({"d/a": before, "d/b": b"b"}, lambda root: append(root / "d/a", b"of ours"))
+    edit(uuid, {"d": b"theirs"}, removed=["d"])
+    after = mount(uuid)
+    after.expected_log += ["changed here and elsewhere", "is gone"]
+    content = saved(cluster.api(), uuid)
+    assert content["d"] == b"theirs"
+    (ours,) = (data for path, data in content.items() if path.endswith(f"{MARK}/a"))
+    assert ours == before + b"of ours"
 
 
 def test_a_file_that_others_removed_stays_with_our_change(cluster, killed, mount, edit):
