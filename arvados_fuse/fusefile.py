@@ -245,6 +245,9 @@ class CollectionParent(Parent, Protocol):
     def commit(self) -> None:
         """Commit the collection. May give the lock up."""
 
+    def sign_changes_anew(self) -> None:
+        """Get new block signatures for what was changed. May give the lock up."""
+
 
 class CollectionFile(File):
     """A file of a collection, made when the kernel asks for it and dropped when it forgets it.
@@ -405,6 +408,4 @@ class CollectionFile(File):
 
     def sign_changes_anew(self) -> None:
         """Get new block signatures for the draft, as far as there are."""
-        self.commit()  # it signs anew what only this mount has sent
-        self.invalidate()
-        self.refresh()
+        self._directory.sign_changes_anew()

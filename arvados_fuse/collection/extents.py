@@ -261,8 +261,12 @@ class ExtentMap:
 
     def blocks(self) -> set[str]:
         """Hash and size of the blocks of Keep that hold bytes of the file."""
+        return set(self.locators())
+
+    def locators(self) -> dict[str, str]:
+        """One locator of each of these blocks, by hash and size."""
         return {
-            block_name(source.locator)
+            block_name(source.locator): source.locator
             for page in self._pages
             for source in page.sources
             if isinstance(source, Stored)

@@ -139,6 +139,8 @@ def _file_system(settings: Settings, access: clusters.Access, kernel: Kernel) ->
         metrics=metrics,
     )
     writer = _writer(settings, cluster, new_client, access.host) if settings.writable else None
+    if writer is not None:
+        renewal.on_renewal = writer.token_replaced
     client = new_client()
     blocks = _block_cache(settings, client, metrics)
     trust = Trust(settings.refresh_time_s)

@@ -25,6 +25,7 @@ class Renewal:
 
     cluster: what is asked with it
     token: the one to use now; read it anew for each request
+    on_renewal: called with the lock held when there is another; None if nobody has to know
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Renewal:
         self.cluster = cluster
         self._inodes = inodes
         self._lock = lock
+        self.on_renewal: Callable[[], None] | None = None
 
     def renew(self) -> None:
         """Read the token again, and use it if it is another. Called without the lock."""
@@ -64,4 +66,6 @@ class Renewal:
             for thing in self._inodes:
                 if isinstance(thing, CollectionDirectory):
                     thing.invalidate()
+            if self.on_renewal is not None:
+                self.on_renewal()
         log.info("Using a new token from the settings.")

@@ -14,6 +14,7 @@ from arvados_fuse.command.progress import Left, reported
 from arvados_fuse.commit.committer import Committer
 from arvados_fuse.commit.copies import Standard
 from arvados_fuse.commit.known import KnownBlocks
+from arvados_fuse.commit.preservation import Preservation
 from arvados_fuse.commit.recovery import Nobody, Recovery
 from arvados_fuse.commit.repacking import Repacker
 from arvados_fuse.commit.steps import Steps
@@ -83,13 +84,17 @@ class Writer:
         changes = ArvadosWriting(cluster.connection)
         known = KnownBlocks(keep.token, cluster.signature_ttl_s / 2)
         uploader = Uploader(keep, known, Standard(changes.replicas, settings.storage_classes))
-        steps = Steps(cluster, changes, uploader, locked=locked, conflict_name=conflict_name)
+        preservation = Preservation(keep, uploader, locked, cluster.signature_ttl_s)
+        steps = Steps(
+            cluster, changes, uploader, preservation, locked=locked, conflict_name=conflict_name
+        )
         self._committer = Committer(
             steps,
             self._journal,
             uploader,
             Repacker(changes, keep, uploader),
             delay_s=settings.commit_delay_s,
+            preservation_s=preservation.interval_s,
             locked=locked,
             unlocked=unlocked,
         )
@@ -131,6 +136,10 @@ class Writer:
             "used_bytes": self._journal.used_bytes,
             "limit_bytes": self._journal.limit_bytes,
         }
+
+    def token_replaced(self) -> None:
+        """Requests are made with another token from now on. The file system's lock is held."""
+        self._committer.token_replaced()
 
     def start(self) -> None:
         """Start to commit. Call it in the process that serves the mount."""

@@ -9,7 +9,9 @@ its part of the journal, and what of it is on its way. From the outside in:
 - ``uploads``: chunks of the journal become blocks of Keep; ``known``: blocks that need not be sent;
   ``copies``: how many of each;
 - ``resigning``: new signatures for blocks that are part of a commit;
+- ``preservation``: blocks of collections that are never saved stay readable;
 - ``repacking``: small blocks that commits left behind become large ones;
+- ``reading``: whole blocks, for these two;
 - ``recovery``: what an earlier mount left behind is committed.
 
 The file system's lock is held whenever a session is touched; a commit gives it up while it waits.

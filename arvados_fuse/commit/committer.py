@@ -81,6 +81,7 @@ class Committer:
     """The sessions of one mount. Methods are called with the file system's lock held.
 
     delay_s: seconds between two commits of one collection in a burst; 0 makes each close commit
+    preservation_s: seconds after which the blocks of a collection that is never saved are looked at
     locked: takes the file system's lock; used by the threads of the committer
     """
 
@@ -92,6 +93,7 @@ class Committer:
         repacker: Repacker,
         *,
         delay_s: float,
+        preservation_s: float,
         locked: AbstractContextManager[object],
         unlocked: Unlocked,
     ) -> None:
@@ -100,6 +102,7 @@ class Committer:
         self._uploader = uploader
         self._repacker = repacker
         self._delay_s = delay_s
+        self._preservation_s = preservation_s
         self._locked = locked
         self._unlocked = unlocked
         self._plans: dict[Session, _Plan] = {}
@@ -145,6 +148,22 @@ class Committer:
         """
         return self._steps.compose(session)
 
+    def preserve(self, session: Session) -> None:
+        """Keep what a session has in Keep readable, as far as it is. May give the lock up.
+
+        For collections that are never saved. Raises what requests do.
+        """
+        with self._unlocked:
+            self._steps.preserve(session)
+
+    def token_replaced(self) -> None:
+        """Preserve what is never saved, while the earlier token may still be of use."""
+        with self._changed:
+            for session, plan in self._plans.items():
+                if session.is_scratch:
+                    plan.due = time.monotonic()
+            self._changed.notify_all()
+
     def begin_scratch(self, name: str, owner: Owner) -> Session:
         """Begin a collection that is never saved. Raises NoSpace or JournalError."""
         session = self.make_session(name, Tree.from_manifest(""), "", owner, manifest_size=0)
@@ -152,8 +171,11 @@ class Committer:
         return session
 
     def _add(self, session: Session) -> None:
+        plan = _Plan()
+        if session.is_scratch:
+            plan.due = time.monotonic() + self._preservation_s
         with self._changed:  # the threads go through the plans
-            self._plans[session] = _Plan()
+            self._plans[session] = plan
 
     def make_session(
         self, uuid: str, tree: Tree, portable_data_hash: str, owner: Owner, *, manifest_size: int
@@ -384,8 +406,10 @@ class Committer:
         plan.is_running, plan.done, plan.ended = False, plan.taken, time.monotonic()
         plan.outcome = session.error = error
         if error is None:
-            if plan.due is None and not session.is_scratch:
-                plan.due = plan.ended + QUIET_S  # to see whether the session is over
+            if plan.due is None:
+                # To see whether the session is over, or its blocks have to be stored anew.
+                pause_s = self._preservation_s if session.is_scratch else QUIET_S
+                plan.due = plan.ended + pause_s
             if plan.failures:
                 log.info("Committed %s after %d failures.", session.uuid, plan.failures)
             plan.failures, plan.failing_since = 0, None

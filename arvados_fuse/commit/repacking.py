@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from arvados_fuse.collection.locator import block_name
 from arvados_fuse.collection.repacking import Moves, Place, small_segments
+from arvados_fuse.commit.reading import read_block
 from arvados_fuse.errors import FileSystemError
 
 if TYPE_CHECKING:
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
     from arvados_fuse.collection.table import Segment
     from arvados_fuse.collection.tree import Tree
     from arvados_fuse.commit.copies import Copies
+    from arvados_fuse.commit.reading import BlockReader
     from arvados_fuse.commit.uploads import Uploader
 
-__all__ = ["BlockReader", "Packed", "Repacker"]
+__all__ = ["Packed", "Repacker"]
 
 log = logging.getLogger(__name__)
 
@@ -43,19 +45,6 @@ each such number of commits, at most a few times until they are in a block that 
 
 LARGEST_MANIFEST = 32 << 20
 """Characters of the longest manifest that is looked through for small blocks."""
-
-
-class BlockReader(Protocol):
-    """What reads blocks: `keep.client.KeepClient`."""
-
-    def get(
-        self,
-        locator: str,
-        sink: memoryview,
-        progress: Callable[[int], None],
-        restarted: Callable[[], None],
-    ) -> None:
-        """Read a block into `sink`."""
 
 
 class Packed(NamedTuple):
@@ -120,7 +109,7 @@ class Repacker:
         for block in _by_block(segments):
             if not is_wanted():
                 return None
-            content = self._read(block[0].locator)
+            content = read_block(self._keep, block[0].locator)
             for segment in block:
                 starts.append(len(data))
                 data += content[segment.offset : segment.offset + segment.size]
@@ -133,13 +122,6 @@ class Repacker:
             moves[Place(block_name(old), offset, size)] = Place(large, start, size)
         return Packed(replace_segments, Moves(moves))
 
-    def _read(self, locator: str) -> bytearray:
-        """Read a block. Raises what `KeepClient.get` raises."""
-        content = bytearray(int(block_name(locator).partition("+")[2]))
-        with memoryview(content) as sink:
-            self._keep.get(locator, sink, _ignore_size, _ignore)
-        return content
-
 
 def _by_block(segments: Iterable[Segment]) -> list[list[Segment]]:
     """The segments, which are sorted by block, one list for each block."""
@@ -150,11 +132,3 @@ def _by_block(segments: Iterable[Segment]) -> list[list[Segment]]:
         else:
             blocks.append([segment])
     return blocks
-
-
-def _ignore_size(size: int) -> None:
-    """Nobody waits for a part of the block."""
-
-
-def _ignore() -> None:
-    """Nothing has been done with the bytes."""

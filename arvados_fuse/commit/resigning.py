@@ -53,7 +53,7 @@ class Resigning:
             block: self._uploader.upload_again(block, upload.chunk, upload.parts, copies)
             for block, upload in sent.items()
         }
-        fresh = {block: done.result()[0].stored.locator for block, done in again.items()}
+        fresh = {block: done.result().spots[0].stored.locator for block, done in again.items()}
         # By uuid for what is there now, by hash for what was there when it was changed here.
         for ident in (session.uuid, portable_data_hash):
             if missing := wanted - fresh.keys():

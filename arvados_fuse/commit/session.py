@@ -26,16 +26,16 @@ from arvados_fuse.journal.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
     from concurrent.futures import Future
 
     from arvados_fuse.api import Desired, Item
     from arvados_fuse.collection.delta import Snapshot
-    from arvados_fuse.collection.extents import ChunkLike, ExtentMap, Spot
+    from arvados_fuse.collection.extents import ChunkLike, ExtentMap
     from arvados_fuse.collection.repacking import Moves
     from arvados_fuse.collection.tree import Tree
     from arvados_fuse.commit.copies import Copies
-    from arvados_fuse.commit.uploads import Uploader
+    from arvados_fuse.commit.uploads import Uploaded, Uploader
     from arvados_fuse.errors import FileSystemError
     from arvados_fuse.fresh import Unlocked
     from arvados_fuse.journal.chunks import Chunk
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from arvados_fuse.journal.journal import Journal
     from arvados_fuse.journal.records import Content
 
-__all__ = ["SCRATCH_PREFIX", "Owner", "Sent", "Session", "live_parts"]
+__all__ = ["SCRATCH_PREFIX", "Owner", "Sent", "Session", "Stay", "live_parts"]
 
 SCRATCH_PREFIX = "tmp-"
 """Begins the names of collections that are never saved, in the journal."""
@@ -94,6 +94,18 @@ class Sent(NamedTuple):
     parts: Sequence[tuple[int, int]]
 
 
+class Stay(NamedTuple):
+    """A block of a collection that is never saved.
+
+    token: the one that it was stored with, or an older one of this mount
+    since: when it was stored, or later by half of a signature's life at most; in seconds of
+        time.monotonic
+    """
+
+    token: str
+    since: float
+
+
 class Session:
     """The draft of one collection, its journal, and the blocks that are on their way.
 
@@ -114,6 +126,7 @@ class Session:
     rebases: how often the draft was moved to another base
     is_sending: whether a commit is being sent now
     unanswered: what was sent last, if there was no answer, so that the cluster may have it or not
+    stays: of a collection that is never saved, its blocks, by hash and size
     composing: held, without the file system's lock, while the manifest of a scratch collection is
         composed
     error: why the last commit failed; None if it did not
@@ -144,6 +157,7 @@ class Session:
         self.users = self.rebases = 0
         self.is_sending = False
         self.unanswered: Snapshot | None = None
+        self.stays: dict[str, Stay] = {}
         self.composing = threading.Lock()
         self.error: FileSystemError | None = None
         self.journal: CollectionJournal = journal.collection(uuid, portable_data_hash)
@@ -153,7 +167,7 @@ class Session:
         self._ids: dict[DraftFile, int] = {}
         self._last_id = 0
         self._users: dict[ChunkLike, set[DraftFile]] = {}
-        self._uploads: dict[ChunkLike, Future[list[Spot]]] = {}
+        self._uploads: dict[ChunkLike, Future[Uploaded]] = {}
         self.sent: dict[str, Sent] = {}
 
     @property
@@ -285,7 +299,7 @@ class Session:
             if parts := live_parts(chunk, (file.extents for file in files)):
                 self.upload(chunk, parts)
 
-    def upload(self, chunk: ChunkLike, parts: Sequence[tuple[int, int]]) -> Future[list[Spot]]:
+    def upload(self, chunk: ChunkLike, parts: Sequence[tuple[int, int]]) -> Future[Uploaded]:
         """Begin to send `parts` of a sealed chunk to Keep, unless it is on its way already."""
         future = self._uploads.get(chunk)
         if future is None or _has_failed(future):
@@ -296,15 +310,19 @@ class Session:
             self._uploads[chunk] = future
         return future
 
-    def placed(self, chunk: ChunkLike, spots: Sequence[Spot]) -> None:
+    def placed(self, chunk: ChunkLike, uploaded: Uploaded) -> None:
         """Let the files have their bytes from Keep that had them from this chunk.
 
         What was written to it after the upload began stays as it is, and what was unlinked.
         """
         self._uploads.pop(chunk, None)
+        spots = uploaded.spots
         if spots:
+            block = block_name(spots[0].stored.locator)
             parts = [(spot.offset, spot.size) for spot in spots]
-            self.sent[block_name(spots[0].stored.locator)] = Sent(cast("Chunk", chunk), parts)
+            self.sent[block] = Sent(cast("Chunk", chunk), parts)
+            if self.is_scratch:
+                self.stays[block] = Stay(uploaded.token, time.monotonic())
         for file in self._users.get(chunk, ()):
             if file.parent is not None:
                 file.extents.place(chunk, spots)
@@ -329,6 +347,17 @@ class Session:
     def blocks(self) -> set[str]:
         """Hash and size of all blocks of Keep that files of the draft have bytes from."""
         return set().union(*(file.extents.blocks() for file in self._files()))
+
+    def locators(self) -> dict[str, str]:
+        """One locator of each of these blocks, signature included."""
+        found: dict[str, str] = {}
+        for file in self._files():
+            found.update(file.extents.locators())
+        return found
+
+    def paths_with(self, blocks: Set[str]) -> list[str]:
+        """The files of the draft that have bytes from some of these blocks, sorted."""
+        return sorted(f.path() for f in self._files() if not blocks.isdisjoint(f.extents.blocks()))
 
     def sign(self, locators: Mapping[str, str]) -> None:
         """Let the files of the draft have other locators, by hash and size of the blocks."""
@@ -375,7 +404,7 @@ def _content(extents: ExtentMap) -> Content | None:
     return tuple(content)
 
 
-def _has_failed(upload: Future[list[Spot]]) -> bool:
+def _has_failed(upload: Future[Uploaded]) -> bool:
     """Whether an upload has ended in an error, of which the next commit knows nothing yet."""
     return upload.done() and upload.exception() is not None
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,7 +23,7 @@ from arvados_fuse.collection.merge import rebase, shows
 from arvados_fuse.collection.tree import Tree
 from arvados_fuse.commit.resigning import Resigning
 from arvados_fuse.commit.session import live_parts
-from arvados_fuse.errors import ClusterError, FileSystemError, Forbidden
+from arvados_fuse.errors import AccessRefused, ClusterError, FileSystemError, Forbidden
 from arvados_fuse.journal.records import Rename
 
 if TYPE_CHECKING:
@@ -32,9 +33,10 @@ if TYPE_CHECKING:
     from arvados_fuse.api import Cluster, CollectionContent, Item
     from arvados_fuse.api.writing import ClusterWriting
     from arvados_fuse.collection.delta import Snapshot
-    from arvados_fuse.collection.extents import ChunkLike, Spot
+    from arvados_fuse.collection.extents import ChunkLike
+    from arvados_fuse.commit.preservation import Preservation
     from arvados_fuse.commit.session import Session
-    from arvados_fuse.commit.uploads import Uploader
+    from arvados_fuse.commit.uploads import Uploaded, Uploader
 
 __all__ = ["Steps"]
 
@@ -77,6 +79,7 @@ class Steps:
         cluster: Cluster,
         writing: ClusterWriting,
         uploader: Uploader,
+        preservation: Preservation,
         *,
         locked: AbstractContextManager[object],
         conflict_name: Callable[[str], str],
@@ -84,6 +87,7 @@ class Steps:
         self._cluster = cluster
         self._writing = writing
         self._uploader = uploader
+        self._preservation = preservation
         self._resigning = Resigning(cluster, uploader, locked)
         self._locked = locked
         self._conflict_name = conflict_name
@@ -138,19 +142,43 @@ class Steps:
     def compose(self, session: Session) -> str:
         """Bring everything to Keep, and return the manifest of a collection that is never saved.
 
-        The lock must not be held. Raises what uploading raises.
+        The lock must not be held. Raises what uploading raises, and AccessRefused if some of it
+        cannot be read any more.
         """
         with session.composing:
-            with self._locked:
-                taken = snapshot(session.draft, whole=True)
-                sealed = session.journal.rotate()
-            assert taken is not None, "a whole snapshot is never nothing"
-            self.bring_blocks(session, taken)
-            with self._locked:
-                session.let_go()
-                session.sent.clear()
-            session.journal.committed(sealed.generation, "", {})
-            return full_manifest(taken)
+            while True:
+                token = self._uploader.token()
+                manifest = self._compose(session)
+                if token == self._uploader.token():
+                    return manifest
+
+    def _compose(self, session: Session) -> str:
+        unreadable = None
+        try:
+            self._preservation.preserve(session)
+        except AccessRefused as error:
+            unreadable = error  # what is in the journal is brought to Keep all the same
+        with self._locked:
+            taken = snapshot(session.draft, whole=True)
+            sealed = session.journal.rotate()
+        assert taken is not None, "a whole snapshot is never nothing"
+        self.bring_blocks(session, taken)
+        with self._locked:
+            session.let_go()
+            session.sent.clear()
+        session.journal.committed(sealed.generation, "", {})
+        if unreadable is not None:
+            raise unreadable
+        return full_manifest(taken)
+
+    def preserve(self, session: Session) -> None:
+        """Keep the blocks of a collection that is never saved readable, as far as they are.
+
+        The lock must not be held. Raises what requests do. That something cannot be read any more
+        is told by who reads it.
+        """
+        with session.composing, suppress(AccessRefused):
+            self._preservation.preserve(session)
 
     def _is_dirty(self, session: Session) -> bool:
         """Whether there is something to commit; if not, nothing is left of what was undone."""
@@ -239,12 +267,12 @@ class Steps:
                 }
             for chunk, upload in uploads.items():
                 try:
-                    spots = upload.result()
+                    uploaded = upload.result()
                 except BaseException:
                     with self._locked:
                         session.upload_failed(chunk)
                     raise
-                self._place(session, taken, chunk, spots)
+                self._place(session, taken, chunk, uploaded)
         taken.fill_holes(partial(self._uploader.zeros, copies=session.copies))
 
     @staticmethod
@@ -252,11 +280,11 @@ class Steps:
         return live_parts(chunk, (file.extents for file in taken.files))
 
     def _place(
-        self, session: Session, taken: Snapshot, chunk: ChunkLike, spots: list[Spot]
+        self, session: Session, taken: Snapshot, chunk: ChunkLike, uploaded: Uploaded
     ) -> None:
-        taken.place(chunk, spots)
+        taken.place(chunk, uploaded.spots)
         with self._locked:
-            session.placed(chunk, spots)
+            session.placed(chunk, uploaded)
 
     # -- the request ------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from arvados_fuse.collection.extents import Spot, Stored
 from arvados_fuse.collection.locator import block_name
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from arvados_fuse.commit.known import KnownBlocks
     from arvados_fuse.journal.chunks import Chunk
 
-__all__ = ["BlockWriter", "Uploader"]
+__all__ = ["BlockWriter", "Uploaded", "Uploader"]
 
 THREADS = 3
 """Chunks on their way at a time: one is hashed while another is sent and a third is stored."""
@@ -43,6 +43,17 @@ class BlockWriter(Protocol):
         """Store a block and return its signed locator. md5: of the data, if it is known."""
 
 
+class Uploaded(NamedTuple):
+    """A chunk that is in Keep.
+
+    spots: where its bytes are
+    token: the one of before; the locators are signed for it, or for one that came meanwhile
+    """
+
+    spots: list[Spot]
+    token: str
+
+
 class Uploader:
     """Sends chunks to Keep. Threads: every method from any thread.
 
@@ -57,6 +68,10 @@ class Uploader:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="upload")
         self._zeros: dict[int, str] = {}  # by size: hash and size
 
+    def token(self) -> str:
+        """Return the token that requests are made with now."""
+        return self._known.token()
+
     def copies(self, desired: Desired | None) -> Copies:
         """Return what to ask for the blocks of a collection. desired: what it wants, if known."""
         return self._standard.copies(desired)
@@ -67,7 +82,7 @@ class Uploader:
         live: Sequence[tuple[int, int]],
         copies: Copies,
         base: Tree | None = None,
-    ) -> Future[list[Spot]]:
+    ) -> Future[Uploaded]:
         """Send `chunk`, which is sealed, and say where its bytes went.
 
         live: the parts that are still needed, as (offset, size), sorted and apart from each other
@@ -80,7 +95,7 @@ class Uploader:
 
     def upload_again(
         self, block: str, chunk: Chunk, live: Sequence[tuple[int, int]], copies: Copies
-    ) -> Future[list[Spot]]:
+    ) -> Future[Uploaded]:
         """As `upload`, for a block, by hash and size, whose signature was refused."""
         self._known.forget(block)
         return self.upload(chunk, live, copies)
@@ -107,7 +122,7 @@ class Uploader:
         if locator is None and base is not None:
             locator = base.locator(block)
         if locator is None:
-            token = self._known.token()
+            token = self.token()
             replicas, classes = copies
             locator = self._keep.put(data, classes=classes, replicas=replicas, md5=md5)
             self._known.stored(block, locator, token, copies)
@@ -119,10 +134,12 @@ class Uploader:
 
     def _upload(
         self, chunk: Chunk, live: Sequence[tuple[int, int]], copies: Copies, base: Tree | None
-    ) -> list[Spot]:
+    ) -> Uploaded:
+        token = self.token()
         with chunk.view() as view:
             if 4 * sum(size for _, size in live) >= 3 * len(view):
-                return [Spot(0, len(view), Stored(self.put(view, copies, base), 0))]
+                locator = self.put(view, copies, base)
+                return Uploaded([Spot(0, len(view), Stored(locator, 0))], token)
             data = b"".join(view[offset : offset + size] for offset, size in live)
             locator = self.put(data, copies, base)
         spots = []
@@ -130,4 +147,4 @@ class Uploader:
         for offset, size in live:
             spots.append(Spot(offset, size, Stored(locator, end)))
             end += size
-        return spots
+        return Uploaded(spots, token)

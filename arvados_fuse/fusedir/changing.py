@@ -146,9 +146,11 @@ class ChangingDirectory(FileChanges):
         First the other collection gets it, and commits it, then it is removed here: at no moment is
         it in neither.
         """
-        with self._changing(self) as session:
+        # Blocks of a temporary collection are its own: no other can be removed below it.
+        are_saved = self.collection.is_saved and target.collection.is_saved
+        with self._changing(self):
             thing = self._entry(name)
-            if session.is_scratch or not isinstance(thing, CollectionFile):
+            if not are_saved or not isinstance(thing, CollectionFile):
                 raise OtherCollection(f"{name!r} can be copied to another collection.")
             self._draft_of(thing)
         self.collection.commit()  # what is only in the journal of this collection has to get out

@@ -36,6 +36,10 @@ class WritableTop(TopDirectory, Protocol):
         """Whether, as far as is known, the collection can be changed."""
 
     @property
+    def is_saved(self) -> bool:
+        """Whether the cluster gets the collection; not a temporary one."""
+
+    @property
     def session(self) -> Session | None:
         """The changes that are under way, if there are any."""
 
@@ -53,6 +57,9 @@ class WritableTop(TopDirectory, Protocol):
 
     def commit(self) -> None:
         """Commit what was changed. May give the lock up."""
+
+    def sign_changes_anew(self) -> None:
+        """Get new block signatures for what was changed. May give the lock up."""
 
     def closed(self) -> None:
         """Do what the close of a changed file asks for. May give the lock up."""
@@ -164,6 +171,13 @@ class FileChanges(DraftBacked):
     def commit(self) -> None:
         """Commit the collection. May give the lock up."""
         self.collection.commit()
+
+    def sign_changes_anew(self) -> None:
+        """Get new block signatures for what was changed in the collection, as far as there are.
+
+        May give the lock up.
+        """
+        self.collection.sign_changes_anew()
 
     def _draft_of(self, file: CollectionFile) -> DraftFile:
         """Return the draft of a file, made now if need be. There is a session.

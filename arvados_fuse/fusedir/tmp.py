@@ -58,6 +58,16 @@ class TmpDirectory(WritableCollection):
         """None: the cluster has none of its versions."""
         return ""
 
+    @property
+    def is_saved(self) -> bool:
+        """No: it goes with the mount."""
+        return False
+
+    def sign_changes_anew(self) -> None:
+        """Have what cannot be read with the token of now stored anew. May give the lock up."""
+        if self.session is not None:
+            self.committer.preserve(self.session)
+
     def signed_anew(self, segments: Sequence[Segment], version: str) -> Sequence[Segment] | None:
         """Nothing: there is no version that could be asked for again."""
         return None

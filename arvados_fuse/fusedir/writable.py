@@ -70,6 +70,11 @@ class WritableCollection(ChangingDirectory):
         return session
 
     @property
+    def is_saved(self) -> bool:
+        """Whether the cluster gets the collection."""
+        return True
+
+    @property
     def is_shown(self) -> bool:
         """Always: a collection that is trashed can still be seen by who is in it."""
         return True
@@ -102,6 +107,12 @@ class WritableCollection(ChangingDirectory):
     def looked_through(self) -> None:
         """Account for what is loaded of the directories that have a draft."""
         self.account_draft()
+
+    def sign_changes_anew(self) -> None:
+        """Get new block signatures for what was changed. May give the lock up."""
+        self.commit()  # it signs anew what only this mount has sent
+        self.invalidate()
+        self.refresh()
 
     def ended(self) -> None:
         """The session is over: everything is in the tree."""

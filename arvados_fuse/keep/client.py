@@ -6,6 +6,7 @@ are handed on while they come, the time between rounds is jittered, and a servic
 wrong bytes twice is not asked a third time.
 """
 
+import copy
 import hashlib
 import http.client
 import logging
@@ -71,6 +72,16 @@ class KeepClient:
         self._hurried = threading.Event()  # also when closing
         self._patience_s = math.inf
         self._has_warned_of_classes = False
+
+    def with_token(self, token: str) -> "KeepClient":
+        """A client that shares everything with this one but asks with another token.
+
+        It ends with this one.
+        """
+        other = copy.copy(self)
+        other.token = lambda: token
+        other._exchanges = Exchanges(self._pool, other.token, self._timeouts)
+        return other
 
     def get(
         self,

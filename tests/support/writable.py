@@ -24,6 +24,7 @@ from arvados_fuse.api import CollectionContent, Item
 from arvados_fuse.collection.tree import Tree
 from arvados_fuse.commit.copies import Standard
 from arvados_fuse.commit.known import KnownBlocks
+from arvados_fuse.commit.preservation import Preservation
 from arvados_fuse.commit.session import Owner, Session
 from arvados_fuse.commit.steps import Steps
 from arvados_fuse.commit.uploads import Uploader
@@ -267,7 +268,12 @@ class WritableMount:
         self.journal = Journal.create(journals, ABOUT_US, 1 << 30)
         self.uploader = Uploader(keep, KnownBlocks(lambda: "token", 600.0), Standard(1, ()))
         self.steps = Steps(
-            cluster, cluster, self.uploader, locked=locked, conflict_name=conflict_name
+            cluster,
+            cluster,
+            self.uploader,
+            Preservation(keep, self.uploader, locked, 600.0),
+            locked=locked,
+            conflict_name=conflict_name,
         )
         self.committer = InlineCommitter(self)
         self.jobs = FakeJobs()

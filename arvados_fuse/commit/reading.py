@@ -1,0 +1,44 @@
+"""Reading whole blocks, to store their bytes in another block or once more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from arvados_fuse.collection.locator import block_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["BlockReader", "read_block"]
+
+
+class BlockReader(Protocol):
+    """What reads blocks: `keep.client.KeepClient`."""
+
+    def get(
+        self,
+        locator: str,
+        sink: memoryview,
+        progress: Callable[[int], None],
+        restarted: Callable[[], None],
+    ) -> None:
+        """Read a block into `sink`."""
+
+    def with_token(self, token: str) -> BlockReader:
+        """Return one that asks with another token."""
+
+
+def read_block(keep: BlockReader, locator: str) -> bytearray:
+    """Return the bytes of a block. Waits; raises what `KeepClient.get` raises."""
+    content = bytearray(int(block_name(locator).partition("+")[2]))
+    with memoryview(content) as sink:
+        keep.get(locator, sink, _ignore_size, _ignore)
+    return content
+
+
+def _ignore_size(size: int) -> None:
+    """Nobody waits for a part of the block."""
+
+
+def _ignore() -> None:
+    """Nothing has been done with the bytes."""
