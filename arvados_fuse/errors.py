@@ -33,7 +33,6 @@ __all__ = [
     "NoSuchEntry",
     "NotDirectory",
     "NotEmpty",
-    "NotImplementedHere",
     "NotPermitted",
     "NotSupported",
     "OtherCollection",
@@ -157,13 +156,6 @@ class NotSupported(FileSystemError):
     """An operation that makes no sense for this kind of object."""
 
     errno = errno.ENOTSUP
-    expected = True
-
-
-class NotImplementedHere(FileSystemError):
-    """An operation that this file system does not have at all; the kernel will not ask again."""
-
-    errno = errno.ENOSYS
     expected = True
 
 

@@ -115,11 +115,6 @@ class Snapshot:
             return False
         return True
 
-    @property
-    def size(self) -> int:
-        """Length of all files with new content together, in bytes."""
-        return sum(frozen.extents.size for frozen in self.files)
-
     def pending_chunks(self) -> set[ChunkLike]:
         """The chunks that have to be uploaded, as far as the files need them."""
         return set().union(*(frozen.extents.pending_chunks() for frozen in self.files))

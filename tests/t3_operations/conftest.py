@@ -20,7 +20,7 @@ ROOT = llfuse.ROOT_INODE
 class Requests:
     """Sends requests to the adapter as llfuse does."""
 
-    def __init__(self, mount: FakeMount) -> None:
+    def __init__(self, mount: FakeMount, *, writable: bool = False) -> None:
         self.mount = mount
         self.metrics = Metrics()
         self.context = llfuse.RequestContext()
@@ -31,6 +31,7 @@ class Requests:
             unlocked=mount.unlocked,
             clock=mount.trust.now,
             metrics=self.metrics,
+            writable=writable,
         )
 
     def show(self, files: dict[str, bytes]) -> CollectionDirectory:

@@ -33,7 +33,6 @@ TABLE = {
     "NotSupported": errno.ENOTSUP,
     "OtherCollection": errno.EXDEV,
     "Busy": errno.EBUSY,
-    "NotImplementedHere": errno.ENOSYS,
     "Stale": errno.ESTALE,
     "AccessRefused": errno.EACCES,
     "Forbidden": errno.EACCES,
@@ -65,7 +64,6 @@ EVERYDAY = {
     "NotSupported",
     "OtherCollection",
     "Busy",
-    "NotImplementedHere",
 }
 """The errors that are part of everyday use, and not worth a line in the log."""
 

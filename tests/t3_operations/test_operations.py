@@ -17,7 +17,7 @@ from arvados_fuse.fusedir.project import HomeDirectory
 from arvados_fuse.operations import Operations
 from tests.support.fakes import HOME, MODIFIED_NS
 from tests.support.invariants import objects
-from tests.t3_operations.conftest import COLLECTION, ROOT, errno_of
+from tests.t3_operations.conftest import COLLECTION, ROOT, Requests, errno_of
 
 FILES = {"a.txt": b"alpha", "b.txt": b"bravo!", "sub/c.txt": b"charlie"}
 
@@ -388,6 +388,22 @@ class TestChanges:
         requests.show(FILES)
         request = getattr(requests.operations, operation)
         assert errno_of(lambda: request(*CHANGES[operation])) == errno.EROFS
+
+    @pytest.mark.parametrize(
+        ("operation", "expected"),
+        [
+            ("link", errno.EPERM),
+            ("symlink", errno.EPERM),
+            ("setxattr", errno.ENOTSUP),
+            ("removexattr", errno.ENOTSUP),
+        ],
+    )
+    def test_what_manifests_have_no_place_for_is_refused_also_where_all_else_can_be_changed(
+        self, requests, operation, expected
+    ):
+        requests.show(FILES)
+        request = getattr(Requests(requests.mount, writable=True).operations, operation)
+        assert errno_of(lambda: request(*CHANGES[operation])) == expected
 
     @pytest.mark.parametrize(
         "flags", [os.O_WRONLY, os.O_RDWR, os.O_RDONLY | os.O_TRUNC, os.O_WRONLY | os.O_APPEND]
