@@ -13,7 +13,9 @@ How a commit takes it out::
 
     sealed = journal.rotate()          # with the same lock: at the moment of the snapshot
     ...                                # upload, commit; changes go on and into a new generation
-    journal.committed(sealed.generation, new_portable_data_hash, attached)      # waits for the disk
+    journal.note_committed(sealed.generation, new_portable_data_hash, attached)
+    ...                                # who waits for the commit can go on
+    journal.shorten()                  # waits for the disk
 
 Generations count from 1. A commit that failed is simply not reported: the next one takes the
 generations of both.
@@ -106,6 +108,7 @@ class CollectionJournal:
         self._is_unsynced = False
         self._has_new_names = True
         self._is_dropped = False
+        self._committed = 0  # the last generation that the cluster has
         self._generations = [_Generation(1, self._create(portable_data_hash))]
 
     # -- writing
@@ -158,7 +161,7 @@ class CollectionJournal:
         with self._lock:
             chunk.recorded()
             if not self._is_dropped:
-                self._remove_chunks(self._generations[0].number - 1)
+                self._remove_chunks()
 
     def finished(self, big: Hashable) -> None:
         """A large file is no longer being written: the room left in its chunk is for others."""
@@ -177,7 +180,7 @@ class CollectionJournal:
     def is_empty(self) -> bool:
         """Whether nothing was recorded that is not committed."""
         with self._lock:
-            return not any(each.operations for each in self._generations)
+            return not any(each.operations for each in self._pending())
 
     # -- committing
 
@@ -203,7 +206,7 @@ class CollectionJournal:
             chunks = tuple(
                 chunk
                 for chunk in self._chunks.values()
-                if chunk.generation <= last.number and chunk.size
+                if self._committed < chunk.generation <= last.number and chunk.size
             )
             return Sealed(last.number, chunks)
 
@@ -216,7 +219,22 @@ class CollectionJournal:
     ) -> None:
         """The cluster has everything up to a generation: forget it. Waits for the disk.
 
-        Does nothing if it is forgotten already, with a later one.
+        As `note_committed` and then `shorten`.
+        """
+        self.note_committed(generation, portable_data_hash, attached, contents)
+        self.shorten()
+
+    def note_committed(
+        self,
+        generation: int,
+        portable_data_hash: str,
+        attached: Mapping[int, str],
+        contents: Mapping[int, Content] = MappingProxyType({}),
+    ) -> None:
+        """The cluster has everything up to a generation: it does not count any more.
+
+        It is one small write. Until `shorten` has removed it a power cut, but no end of this
+        process, may have it count again. Does nothing if a later one is known to be committed.
 
         portable_data_hash: of the version that has it
         attached: the paths in that version of files whose identifiers later records use. They may
@@ -227,22 +245,33 @@ class CollectionJournal:
         """
         with self._lock:
             self._check_use()
-            index = generation + 1 - self._generations[0].number
-            if index >= len(self._generations):
+            if generation >= self._generations[-1].number:
                 raise ValueError(f"generation {generation} is not sealed")
-            if index <= 0:
+            if generation <= self._committed:
                 return
-            follower = self._generations[index]
+            follower = next(each for each in self._generations if each.number > generation)
             based = Based(portable_data_hash, attached, contents)
             self._with_reserve(lambda: follower.log.append(based))
+            self._committed = generation
+
+    def shorten(self) -> None:
+        """Remove what is committed. Waits for the disk.
+
+        Raises NoSpace or JournalError: nothing is removed then, and it may be called again.
+        """
         with self._syncing:
+            with self._lock:
+                pending = self._pending()
+                if self._is_dropped or len(pending) == len(self._generations):
+                    return
+                committed, follower = self._committed, pending[0]
             follower.log.sync()
             self._sync_names()
-        with self._lock:
-            while self._generations[0].number <= generation:
-                self._generations[0].log.remove()
-                del self._generations[0]
-            self._remove_chunks(generation)
+            with self._lock:
+                while self._generations[0].number <= committed:
+                    self._generations[0].log.remove()
+                    del self._generations[0]
+                self._remove_chunks()
         self._reserve.restore()
 
     def sync(self) -> None:
@@ -256,9 +285,13 @@ class CollectionJournal:
                 if not self._is_unsynced or self._is_dropped:
                     return
                 self._is_unsynced = False
-                *sealed, current = self._generations
+                *sealed, current = self._pending()
                 size = current.log.size
-                chunks = [chunk for chunk in self._chunks.values() if not chunk.is_synced]
+                chunks = [
+                    chunk
+                    for chunk in self._chunks.values()
+                    if chunk.generation > self._committed and not chunk.is_synced
+                ]
             try:
                 for chunk in chunks:
                     chunk.sync()
@@ -333,10 +366,15 @@ class CollectionJournal:
         self._complete.append(chunk)
         return chunk
 
-    def _remove_chunks(self, generation: int) -> None:
-        """Remove chunks that are in no log but those up to a generation, which are gone."""
+    def _pending(self) -> list[_Generation]:
+        """The generations that are not committed: one at least, the one that is being recorded."""
+        return [each for each in self._generations if each.number > self._committed]
+
+    def _remove_chunks(self) -> None:
+        """Remove chunks that are in no log but those that are gone."""
+        first = self._generations[0].number
         for chunk in list(self._chunks.values()):
-            if chunk.generation <= generation and not chunk.unrecorded:
+            if chunk.generation < first and not chunk.unrecorded:
                 chunk.remove()
                 del self._chunks[chunk.number]
 

@@ -114,6 +114,7 @@ class Program:
     steps: how many steps were done, so how long `history` is with the first
     synced: the step that was the last when the last sync began that has ended
     committed: the step at which the snapshot was taken that the cluster has
+    forgotten: the same, of the last commit that was removed from the journal
     """
 
     def __init__(self, seed: int, journal: CollectionJournal | None) -> None:
@@ -128,6 +129,7 @@ class Program:
         self.history = [self.content()]
         self.synced = 0
         self.committed = 0
+        self.forgotten = 0
 
     def content(self) -> Content:
         return {path: bytes(file.content) for path, file in self._paths.items()}
@@ -147,6 +149,7 @@ class Program:
             self._rotate: 2,
             self._commit: 2,
             self._sync: 2,
+            self._shorten: 1,
         }
         action = self._random.choices(list(weights), list(weights.values()))[0]
         action()
@@ -231,8 +234,14 @@ class Program:
             index = self._random.randrange(len(self._pending))
             version, self.committed, attached = self._pending[index]  # the cluster has it now
             if self._journal is not None:
-                self._journal.committed(int(version[1:]), version, attached)
+                self._journal.note_committed(int(version[1:]), version, attached)
             del self._pending[: index + 1]
+
+    def _shorten(self) -> None:
+        """What is committed is removed."""
+        if self._journal is not None:
+            self._journal.shorten()
+        self.forgotten = self.committed
 
     def _sync(self) -> None:
         if self._journal is not None:

@@ -110,6 +110,35 @@ def test_a_failed_commit_is_part_of_the_next(journal: CollectionJournal) -> None
     assert journal.is_empty
 
 
+def test_what_is_noted_as_committed_does_not_count_and_goes_later(
+    journal: CollectionJournal, tmp_path: Path
+) -> None:
+    """Who waits for the commit need not wait until the disk has forgotten it."""
+    write(journal, b"old")
+    journal.note_committed(journal.rotate().generation, "v1", {})
+    assert journal.is_empty
+    assert (tmp_path / UUID / "log-000001").exists()
+    assert orphan(tmp_path).read(UUID) is None
+    new = write(journal, b"new")
+    assert journal.rotate() == (2, (new,)), "the next commit has nothing to do with it"
+    journal.shorten()
+    names = {path.name for path in (tmp_path / UUID).iterdir()}
+    assert names == {"log-000002", "log-000003", f"chunk-{new.number:06d}"}
+
+
+def test_what_is_committed_is_not_brought_to_the_disk(
+    journal: CollectionJournal, tmp_path: Path
+) -> None:
+    chunk = write(journal, b"old")
+    journal.note_committed(journal.rotate().generation, "v1", {})
+    new = write(journal, b"new")
+    journal.sync()
+    assert (chunk.is_synced, new.is_synced) == (False, True)
+    recovered = orphan(tmp_path, after_power_cut=True).read(UUID)
+    assert recovered is not None
+    assert list(recovered.operations()) == [Write(1, 0, 3, new.number, 0)]
+
+
 def test_a_generation_is_committed_only_when_sealed(journal: CollectionJournal) -> None:
     with pytest.raises(ValueError, match="not sealed"):
         journal.committed(1, "v1", {})

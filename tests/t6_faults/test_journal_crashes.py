@@ -93,7 +93,7 @@ def test_power_cut_after_every_step(
         for name in ("lock", "about"):
             (left / name).touch()
         content = recovered_content(program, left, after_power_cut=True)
-        at_least = max(program.synced, program.committed)
+        at_least = max(program.synced, program.forgotten)
         assert content in program.history[at_least:]
         shutil.rmtree(left)
 
