@@ -366,8 +366,13 @@ class CollectionFile(File):
         self._directory.change_file_attributes(self, change)
 
     def closed(self) -> None:
-        """Commit as is fit if anything is not saved."""
-        if self.draft is not None and self.draft.is_dirty and not self.is_unlinked:
+        """Commit as is fit if anything is not saved.
+
+        An empty file can wait: a shell closes one of two descriptors before a command writes to
+        the other.
+        """
+        draft = self.draft
+        if draft is not None and draft.is_dirty and draft.size > 0 and not self.is_unlinked:
             self._directory.file_closed()
 
     def commit(self) -> None:
