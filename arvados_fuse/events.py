@@ -45,11 +45,14 @@ EVENT_TYPES = ["create", "update", "delete"]
 """What we want to hear of. Trashing and its opposite are updates."""
 
 OPEN_TIME_LIMIT_S = 20.0
+"""How long connecting may take, TLS and the upgrade to a websocket included."""
+
 PING_INTERVAL_S = 10.0
 PING_TIME_LIMIT_S = 10.0
 """A network that has gone silent is noticed after both together."""
 
 CLOSE_TIME_LIMIT_S = 1.0
+"""How long the bus may take to say goodbye."""
 
 LOOK_UP_INTERVAL_S = 1.0
 """How often to look whether the token was changed, while nothing comes."""
@@ -60,7 +63,6 @@ MESSAGE_SIZE_LIMIT = 16 << 20
 SHORTEST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 60.0
 """Between attempts to connect; twice as long after each that fails."""
-
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 

@@ -30,7 +30,7 @@ __all__ = [
 
 
 class Kept(NamedTuple):
-    """Attributes that were set here. The cluster has no place for them; they last as the mount.
+    """Attributes that were set here. The cluster has no place for them: they last until the end.
 
     mtime_ns: time of the last change, nanoseconds since 1970; None as the collection's
     mode: permission bits; None as the file system's

@@ -18,7 +18,8 @@ ROOT_INODE = 1
 """The number that FUSE gives to the root directory."""
 
 FILE_FOOTPRINT = 240
-"""Bytes that one file object costs with its entry in the table (measured: tests/t0_units)."""
+"""Bytes that one file object costs with its entry in the table (tests/t0_units/test_inodes.py
+measures it)."""
 
 
 class Evictable(Protocol):
@@ -41,15 +42,14 @@ class InodeCache:
     the limit. What the kernel or an open handle needs stays, so the total can exceed the limit;
     what they give back goes at once as long as it does. So can what has just grown: it is being
     used.
-
-    _left: what the last attempt to make room left, the directory apart that it was made for
     """
 
     def __init__(self, limit: int) -> None:
         """Make a cache that tries to stay under `limit` bytes."""
         self.limit = limit
         self.total = 0
-        self._directories: OrderedDict[int, Evictable] = OrderedDict()
+        self._directories: OrderedDict[int, Evictable] = OrderedDict()  # by inode number
+        # What the last attempt to make room left, the directory apart that it was made for.
         self._left = 0
 
     def used(self, directory: Evictable) -> None:

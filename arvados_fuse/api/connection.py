@@ -35,7 +35,6 @@ CONNECT_TIME_LIMIT_S = 20.0
 REQUEST_TIME_LIMIT_S = 300
 """Longest silence of the API server in one request, as in the official client."""
 
-
 LONGEST_PAUSE_S = 10.0
 """Between two tries of one request. The library by itself doubles it up to a quarter of an hour."""
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-__all__ = ["SIGNALS", "obey_signals", "signals_blocked"]
+__all__ = ["obey_signals", "signals_blocked"]
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,10 @@ END_TIME_LIMIT_S = 2.0
 
 @contextmanager
 def signals_blocked() -> Iterator[None]:
-    """Block the signals that end the mount in the threads that are started meanwhile."""
+    """Block the signals that end the mount in the threads that are started meanwhile.
+
+    Threads inherit what is blocked, and the signals are for the one thread that waits for them.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import signal
 from typing import TYPE_CHECKING
 
 from arvados_fuse.api import tls_context
-from arvados_fuse.command.ending import SIGNALS
+from arvados_fuse.command.ending import signals_blocked
 from arvados_fuse.events import Subscriber
 from arvados_fuse.fusedir.changes import Changes
 
@@ -53,10 +52,6 @@ def start_listening(
         Changes(around, lock),
         metrics,
     )
-    # The signals that end the mount are for the one thread that waits for them; threads inherit.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    try:
+    with signals_blocked():
         subscriber.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return subscriber.stop

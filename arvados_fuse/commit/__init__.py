@@ -5,14 +5,17 @@ its part of the journal, and what of it is on its way. From the outside in:
 
 - ``committer``: :class:`~arvados_fuse.commit.committer.Committer`, of one mount: which session is
   committed when, by which thread, and who waits for it;
-- ``session``: what a write does at once, and the steps of a commit;
+- ``steps``: the steps of a commit, from the draft to the cluster;
+- ``session``: what a change does at once, and what is on its way;
 - ``uploads``: chunks of the journal become blocks of Keep; ``known``: blocks that need not be sent;
   ``copies``: how many of each;
 - ``resigning``: new signatures for blocks that are part of a commit;
 - ``preservation``: blocks of collections that are never saved stay readable;
 - ``repacking``: small blocks that commits left behind become large ones;
 - ``reading``: whole blocks, for these two;
-- ``recovery``: what an earlier mount left behind is committed.
+- ``recovery``: what an earlier mount left behind is committed: ``replay`` does again what its
+  journal says, on a ``standin`` where the cluster does not have the version any more;
+- ``writing``: what directories need of this package, ``pending``: what it can tell of itself.
 
 The file system's lock is held whenever a session is touched; a commit gives it up while it waits.
 """
