@@ -1,6 +1,7 @@
 """Every call to the cluster's REST API, through the official client library.
 
-`cluster` holds the calls; `connection` sends them; `records` turns records into small typed
+`cluster` holds the calls that ask, with the filters of the user (`filters`), `writing` those that
+change something; `connection` sends them; `records` turns records into small typed
 values and `translation` every way a request can fail into `errors`. Records come from the net and
 are checked here, so that the rest of the package can rely on their shape. All methods of
 `ArvadosCluster` may block and may be called from any thread; none may be called with the file

@@ -1,7 +1,17 @@
 """The content of a collection as a value: manifest text in, a tree of files out.
 
-Nothing here talks to a cluster or to the kernel. Words, as the Arvados documentation ("Manifest
-format") uses them:
+Nothing here talks to a cluster or to the kernel. From the text up:
+
+- `manifest`: its grammar; `locator` and `escape`: those of the names of blocks and of files; `quote`:
+  what of it may be in an error message;
+- `blocks`: the blocks of a stream as one space; `builder` and `table`: the files of one directory;
+  `tree`: all directories, an immutable value;
+- `extents`: the bytes of a changed file; `draft`: a collection with its changes; `rename`: moving
+  entries of it; `depth`: how deep directories may be;
+- `delta` and `compose`: what a commit sends; `merge`: what others changed meanwhile; `signing` and
+  `repacking`: the same bytes by other locators.
+
+Words, as the Arvados documentation ("Manifest format") uses them:
 
 - *manifest*: the text that describes a collection; one *stream* a line.
 - *stream*: a directory's name, the locators of its blocks, and file tokens.

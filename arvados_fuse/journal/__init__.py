@@ -13,10 +13,12 @@ From the outside in:
 
 - ``journal``: :class:`~arvados_fuse.journal.journal.Journal`, that of one mount;
 - ``collection``: :class:`~arvados_fuse.journal.collection.CollectionJournal`, of one collection;
-- ``recovery``: journals whose mount is dead, and what counts in them;
+- ``recovery``: journals whose mount is dead, and what counts in them; ``survey``: all there are, to
+  be shown;
 - ``chunks``: files of bytes, each to become one Keep block; ``packing``: which write goes where;
 - ``log``: lines with checksums; ``records``: what a line says;
-- ``room``: how many bytes there are, and waiting for fewer; ``files``: descriptors and errors.
+- ``room``: how many bytes there are, and waiting for fewer; ``reserve``: space for the moment when
+  the disk is full; ``files``: descriptors and errors.
 
 What is safe when: the bytes of a write, and then the record of it, are handed to the kernel before
 the write is answered, so that the end of this process loses nothing. About once a second, and when

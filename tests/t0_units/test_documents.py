@@ -84,6 +84,21 @@ def test_options_that_a_document_names_exist(document):
     assert set(_OPTION.findall(document.read_text())) <= known
 
 
+PACKAGES = [
+    path
+    for path in sorted((ROOT / "arvados_fuse").glob("*/__init__.py"))
+    if path.parent.name != "standalone"
+]
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.parent.name)
+def test_a_package_says_what_each_of_its_modules_is_for(package):
+    """In its own docstring, which docs/architecture.md sends its readers to."""
+    text = ast.get_docstring(ast.parse(package.read_text())) or ""
+    modules = {path.stem for path in package.parent.glob("*.py")} - {"__init__"}
+    assert not modules - set(re.findall(r"`(\w+)`", text))
+
+
 def test_paths_that_the_architecture_names_exist():
     text = (ROOT / "docs" / "architecture.md").read_text()
     for name in re.findall(r"`((?:[a-z_]+/)?[a-z_]+\.py|[a-z_]+/)`", text):
