@@ -2,8 +2,8 @@
 
 Nothing here talks to a cluster or to the kernel. From the text up:
 
-- `manifest`: its grammar; `locator` and `escape`: those of the names of blocks and of files; `quote`:
-  what of it may be in an error message;
+- `manifest`: its grammar; `locator` and `escape`: those of the names of blocks and of files;
+  `quote`: what of it may be in an error message;
 - `blocks`: the blocks of a stream as one space; `builder` and `table`: the files of one directory;
   `tree`: all directories, an immutable value;
 - `extents`: the bytes of a changed file; `draft`: a collection with its changes; `rename`: moving
