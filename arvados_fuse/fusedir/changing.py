@@ -98,7 +98,7 @@ class ChangingDirectory(FileChanges):
                 raise NotDirectory(f"{name!r} is not a directory.")
             path = self._path_in_collection(thing.key)
             try:
-                thing.draft = self.own_draft().rmdir(thing.key)
+                self.own_draft().rmdir(thing.key)
             finally:
                 thing.resized()  # to find out whether it is empty may have loaded it
             session.note(Rmdir(path))
@@ -255,6 +255,8 @@ class ChangingDirectory(FileChanges):
         self._moved.pop(key, None)
         if self.children.get(key) is thing:
             del self.children[key]
+        if isinstance(thing, ChangingDirectory):
+            thing.become_nothing()
 
     def _moved_over(
         self,

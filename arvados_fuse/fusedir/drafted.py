@@ -171,6 +171,13 @@ class DraftBacked(TreeBacked):
             if isinstance(child, DraftBacked) and child.draft is not None:
                 child.account_draft()
 
+    def become_nothing(self) -> None:
+        """It was removed here, so it is empty. What the cluster has there is no part of it."""
+        self.draft, self.node = None, _nothing()
+        self._file_inodes = self._subdirectory_inodes = None
+        self._moved = {}
+        self.resized()
+
     def forget_draft(self) -> None:
         """There is no draft any more, here and below."""
         self.draft = None

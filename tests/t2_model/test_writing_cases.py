@@ -29,6 +29,14 @@ def mount(cluster: WritableCluster, tmp_path: Path) -> Iterator[WritableMount]:
     mount.close()
 
 
+@pytest.fixture
+def small_mount(cluster: WritableCluster, tmp_path: Path) -> Iterator[WritableMount]:
+    """A mount that holds nothing in memory that is not in use."""
+    mount = WritableMount(cluster, tmp_path, directory_cache=1)
+    yield mount
+    mount.close()
+
+
 def commit_without_answer(cluster: WritableCluster, mount: WritableMount) -> None:
     """Commit; the cluster does it, and the answer is lost."""
     cluster.failures = [TimedOut("late")]
@@ -75,14 +83,27 @@ def test_renaming_a_file_to_its_own_name_leaves_nothing_behind(
 
 
 def test_what_a_failed_commit_has_loaded_is_accounted_for(
-    cluster: WritableCluster, tmp_path: Path
+    cluster: WritableCluster, small_mount: WritableMount
 ) -> None:
-    """With a cache so small that a directory which is not in use is unloaded."""
-    mount = WritableMount(cluster, tmp_path, directory_cache=1)
-    mount.mkdir("directory")
-    mount.commit()
-    mount.release(mount.create("directory/file"))
-    mount.mkdir("other")
-    commit_without_answer(cluster, mount)
-    invariants.check(mount)
-    mount.close()
+    """So that it can be given back."""
+    small_mount.mkdir("directory")
+    small_mount.commit()
+    small_mount.release(small_mount.create("directory/file"))
+    small_mount.mkdir("other")
+    commit_without_answer(cluster, small_mount)
+    invariants.check(small_mount)
+
+
+def test_what_the_cluster_has_of_a_removed_directory_is_no_part_of_it(
+    cluster: WritableCluster, small_mount: WritableMount
+) -> None:
+    """It is looked at when others have made another version meanwhile."""
+    cluster.edit_elsewhere({"theirs/file": b"content"})
+    small_mount.mkdir("directory")
+    small_mount.commit()
+    cluster.edit_elsewhere({"theirs/file": None})
+    small_mount.rmdir("directory")
+    small_mount.walk()
+    small_mount.commit()
+    invariants.check(small_mount)
+    assert cluster.content == {"theirs": None}
