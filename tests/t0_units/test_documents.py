@@ -96,7 +96,8 @@ def test_a_package_says_what_each_of_its_modules_is_for(package):
     """In its own docstring, which docs/architecture.md sends its readers to."""
     text = ast.get_docstring(ast.parse(package.read_text())) or ""
     modules = {path.stem for path in package.parent.glob("*.py")} - {"__init__"}
-    assert not modules - set(re.findall(r"`(\w+)`", text))
+    missing = modules - set(re.findall(r"`(\w+)`", text))
+    assert not missing, f"{package} says nothing of {missing}: write there what they are for"
 
 
 def test_paths_that_the_architecture_names_exist():
