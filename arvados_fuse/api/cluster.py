@@ -70,6 +70,9 @@ class Cluster(Protocol):
     def collection(self, ident: str) -> CollectionContent:
         """Return the collection of this uuid or portable data hash."""
 
+    def collection_in_trash(self, uuid: str) -> Item:
+        """Return a collection's record without its manifest, also if it is in the trash."""
+
     def versions(self, uuid: str) -> list[int]:
         """Return the numbers of the stored versions of a collection, the current one included."""
 
@@ -180,6 +183,16 @@ class ArvadosCluster:
         """Return the collection of this uuid or portable data hash."""
         record = self._send(lambda client: client.collections().get(uuid=ident))
         return collection_content(record)
+
+    def collection_in_trash(self, uuid: str) -> Item:
+        """Return a collection's record without its manifest, also if it is in the trash."""
+        return collection_item(
+            self._send(
+                lambda client: client.collections().get(
+                    uuid=uuid, include_trash=True, select=COLLECTION_FIELDS
+                )
+            )
+        )
 
     # -- versions ---------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from arvados_fuse.commit.known import KnownBlocks
 from arvados_fuse.commit.preservation import Preservation
 from arvados_fuse.commit.recovery import Nobody, Recovery
 from arvados_fuse.commit.repacking import Repacker
+from arvados_fuse.commit.rescue import Rescue
 from arvados_fuse.commit.steps import Steps
 from arvados_fuse.commit.uploads import Uploader
 from arvados_fuse.commit.writing import Writing, conflict_name
@@ -99,9 +100,8 @@ class Writer:
             unlocked=unlocked,
         )
         self._user_uuid = user_uuid
-        self._recovery = Recovery(
-            cluster, changes, steps, self._begin_recovery, settings.storage_classes
-        )
+        rescue = Rescue(cluster, changes, steps, keep, settings.storage_classes)
+        self._recovery = Recovery(cluster, steps, rescue, self._begin_recovery)
         self.writing = Writing(self._committer, changes, settings.storage_classes)
 
     def recover(self, settings: Settings) -> bool:

@@ -12,9 +12,10 @@ its part of the journal, and what of it is on its way. From the outside in:
 - ``resigning``: new signatures for blocks that are part of a commit;
 - ``preservation``: blocks of collections that are never saved stay readable;
 - ``repacking``: small blocks that commits left behind become large ones;
-- ``reading``: whole blocks, for these two;
+- ``reading``: whole blocks, for these two and for ``rescue``;
 - ``recovery``: what an earlier mount left behind is committed: ``replay`` does again what its
-  journal says, on a ``standin`` where the cluster does not have the version any more;
+  journal says, on a ``standin`` where the cluster does not have the version any more, and
+  ``rescue`` saves what there is where more than that is gone;
 - ``writing``: what directories need of this package, ``pending``: what it can tell of itself.
 
 The file system's lock is held whenever a session is touched; a commit gives it up while it waits.

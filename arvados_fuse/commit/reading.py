@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from arvados_fuse.collection.locator import block_name
+from arvados_fuse.errors import AccessRefused, BlockCorrupt, BlockLost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["BlockReader", "read_block"]
+__all__ = ["BlockReader", "can_read", "read_block"]
 
 
 class BlockReader(Protocol):
@@ -34,6 +35,27 @@ def read_block(keep: BlockReader, locator: str) -> bytearray:
     with memoryview(content) as sink:
         keep.get(locator, sink, _ignore_size, _ignore)
     return content
+
+
+def can_read(keep: BlockReader, locator: str) -> bool:
+    """Whether a block can be read: whether its first bytes come. Raises as `read_block` else."""
+    content = bytearray(int(block_name(locator).partition("+")[2]))
+    try:
+        with memoryview(content) as sink:
+            keep.get(locator, sink, _enough, _ignore)
+    except _Enough:
+        pass
+    except (AccessRefused, BlockLost, BlockCorrupt):
+        return False
+    return True
+
+
+class _Enough(Exception):
+    """Ends a transfer."""
+
+
+def _enough(size: int) -> None:
+    raise _Enough
 
 
 def _ignore_size(size: int) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from arvados_fuse.collection.delta import full_manifest, settle, snapshot
+from arvados_fuse.collection.delta import settle, snapshot
 from arvados_fuse.collection.merge import shows
 from arvados_fuse.collection.tree import Tree
 from arvados_fuse.commit.replay import Replay
@@ -21,9 +21,9 @@ from arvados_fuse.errors import FileSystemError, NoSuchEntry
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from arvados_fuse.api import Cluster, Item
-    from arvados_fuse.api.writing import ClusterWriting
+    from arvados_fuse.api import Cluster, CollectionContent, Item
     from arvados_fuse.collection.repacking import Moves
+    from arvados_fuse.commit.rescue import Rescue
     from arvados_fuse.commit.steps import Steps
     from arvados_fuse.journal.recovery import Orphan, Recovered
 
@@ -42,16 +42,14 @@ class Recovery:
     def __init__(
         self,
         cluster: Cluster,
-        writing: ClusterWriting,
         steps: Steps,
+        rescue: Rescue,
         begin: Callable[[str, str, str], Session],
-        classes: tuple[str, ...],
     ) -> None:
         self._cluster = cluster
-        self._writing = writing
         self._steps = steps
+        self._rescue = rescue
         self._begin = begin
-        self._classes = classes
 
     def recover(self, orphan: Orphan) -> bool:
         """Commit all that a journal holds, collection by collection; whether that was possible.
@@ -76,7 +74,8 @@ class Recovery:
     def _recover(self, orphan: Orphan, uuid: str) -> None:
         recovered = orphan.read(uuid) if not uuid.startswith(SCRATCH_PREFIX) else None
         if recovered is not None:
-            session = self._begin_on_base(recovered, uuid)
+            found = self._find(recovered.portable_data_hash) or self._find(uuid)
+            session = self._begin_on(recovered, uuid, found)
             try:
                 replay = Replay(recovered, session.draft)
                 present = self._changed_since(session)
@@ -85,27 +84,31 @@ class Recovery:
                     session.adopt()
                     if present is not None:
                         self._note_if_committed(session, present)
+                if not session.portable_data_hash:
+                    self._rescue.leave_out_lost(session, found.manifest_text if found else "")
                 self._commit(session)
             finally:
                 session.journal.drop()
             log.info("Committed %d changes of %s from %s.", replay.done, uuid, orphan.directory)
         orphan.discard(uuid)
 
-    def _begin_on_base(self, recovered: Recovered, uuid: str) -> Session:
-        """Begin on the version that the changes are on top of, or what it must have been."""
+    def _find(self, ident: str) -> CollectionContent | None:
+        """Return a collection, by hash or uuid; None if it is gone."""
         try:
-            base = self._cluster.collection(recovered.portable_data_hash)
+            return self._cluster.collection(ident)
         except NoSuchEntry:
-            manifest = stand_in(recovered, self._present(uuid))
-            return self._begin(uuid, manifest, "")
-        return self._begin(uuid, base.manifest_text, base.item.portable_data_hash)
+            return None
 
-    def _present(self, uuid: str) -> str:
-        """Return the manifest of a collection; "" if it is gone."""
-        try:
-            return self._cluster.collection(uuid).manifest_text
-        except NoSuchEntry:
-            return ""
+    def _begin_on(
+        self, recovered: Recovered, uuid: str, found: CollectionContent | None
+    ) -> Session:
+        """Begin on the version that the changes are on top of, or what it must have been.
+
+        found: that version, else the present one, if there is one
+        """
+        if found is not None and found.item.portable_data_hash == recovered.portable_data_hash:
+            return self._begin(uuid, found.manifest_text, found.item.portable_data_hash)
+        return self._begin(uuid, stand_in(recovered, found.manifest_text if found else ""), "")
 
     def _changed_since(self, session: Session) -> Tree | None:
         """Return the present content, if it is not what the session began on."""
@@ -116,7 +119,7 @@ class Recovery:
         session.desired = state.desired
         if state.portable_data_hash == session.portable_data_hash:
             return None
-        return Tree.from_manifest(self._present(session.uuid))
+        return Tree.from_manifest(self._cluster.collection(session.uuid).manifest_text)
 
     def _note_if_committed(self, session: Session, present: Tree) -> None:
         """Note that the cluster has what was done so far, if it shows that.
@@ -136,26 +139,9 @@ class Recovery:
         try:
             self._cluster.collection_state(session.uuid)
         except NoSuchEntry:
-            self._commit_as_new(session)
+            self._rescue.save_as_new(session)
         else:
             self._steps.commit(session)
-
-    def _commit_as_new(self, session: Session) -> None:
-        """Save the content of a collection that is gone, as a new one in the user's home."""
-        taken = snapshot(session.draft, whole=True)
-        assert taken is not None, "a whole snapshot is never nothing"
-        self._steps.bring_blocks(session, taken)
-        item = self._writing.create_collection(
-            self._cluster.user_uuid(),
-            f"{session.uuid} (recovered)",
-            manifest_text=full_manifest(taken),
-            classes=self._classes,
-        )
-        log.warning(
-            "The collection %s is gone; what was written to it is in the new collection %s.",
-            session.uuid,
-            item.uuid,
-        )
 
 
 class Nobody:

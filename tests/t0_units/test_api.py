@@ -237,6 +237,13 @@ class TestRequests:
             "storage_classes_desired",
         }
 
+    def test_state_of_a_collection_in_the_trash(self, cluster, server):
+        server.answers[f"collections/{COLLECTION['uuid']}"] = Answer(COLLECTION)
+        assert cluster.collection_in_trash(COLLECTION["uuid"]) == COLLECTION_ITEM
+        (request,) = server.requests
+        assert request.parameters["include_trash"] is True
+        assert "manifest_text" not in request.parameters["select"]
+
     @pytest.mark.parametrize(
         ("fields", "desired"),
         [

@@ -84,7 +84,8 @@ def test_holes_have_as_many_copies_as_the_rest(cluster, mounted):
 
 
 def test_a_wish_that_changes_holds_for_what_is_written_then(cluster, mounted, content):
-    uuid, running = mounted()
+    """It is asked for as often as everything else."""
+    uuid, running = mounted("--disable-event-listening", "--refresh-time", "0")
     write(running / "before", b"before" + content)
     change(cluster, uuid, replication_desired=3)
     write(running / "after", content)

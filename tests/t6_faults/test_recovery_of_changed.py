@@ -169,8 +169,9 @@ def test_a_collection_that_is_gone_comes_back_as_another(cluster, killed, mount)
     other = create(api, "to be mounted", {"f": b"f"})["uuid"]
     api.collections().delete(uuid=uuid).execute()
     after = mount(other)
-    after.expected_log += ["is gone"]
-    found = api.collections().list(filters=[["name", "like", f"{uuid}%"]]).execute()["items"]
+    after.expected_log += ["is in the trash"]
+    filters = [["name", "like", "to be changed%recovered 20%"]]
+    found = api.collections().list(filters=filters).execute()["items"]
     (new,) = (each["uuid"] for each in found)
     assert saved(api, new)["a"] == b"before of ours"
 
