@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from arvados_fuse.errors import FileSystemError
 from arvados_fuse.fusedir.directory import Directory
+from arvados_fuse.fusedir.idents import GROUP, LINK
 from arvados_fuse.fusefile import File
 
 if TYPE_CHECKING:
@@ -34,9 +35,6 @@ MOST_TRIES = 3
 
 RETRACTED_AT_ONCE = 1000
 """Files whose entries are retracted before other threads may have the lock again."""
-
-LINK, GROUP = "o0j2j", "j7d0g"
-"""Types of objects, as uuids have them (Arvados documentation, "Permission model")."""
 
 
 class Jobs(Protocol):
@@ -130,7 +128,7 @@ def changes_permissions(event: Event) -> bool:
     """Whether the event may have changed who can see things that are nowhere named in it.
 
     Links give permissions; and what is in a project can be seen by whoever can see the project,
-    unless that is in the trash.
+    unless that is in the trash. (Arvados documentation, "Permission model".)
     """
     if event.object_type == LINK:
         return True

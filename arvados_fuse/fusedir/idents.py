@@ -1,15 +1,26 @@
-"""Ids of the cluster's objects, as people write them.
+"""Ids of the cluster's objects, and the types that uuids tell.
 
 (Arvados documentation, "Resource identifiers" and "Portable data hash".)
 """
 
 import re
 
-__all__ = ["is_collection_id", "is_collection_uuid", "is_portable_data_hash", "is_project_id"]
+__all__ = [
+    "COLLECTION",
+    "GROUP",
+    "LINK",
+    "is_collection_id",
+    "is_collection_uuid",
+    "is_portable_data_hash",
+    "is_project_id",
+]
 
-_COLLECTION = re.compile(r"[0-9a-z]{5}-4zz18-[0-9a-z]{15}")
+COLLECTION, GROUP, LINK = "4zz18", "j7d0g", "o0j2j"
+"""Types of objects, as their uuids have them, and events as one of their keys (`events.Event`)."""
+
+_COLLECTION = re.compile(rf"[0-9a-z]{{5}}-{COLLECTION}-[0-9a-z]{{15}}")
 _PORTABLE_DATA_HASH = re.compile(r"[0-9a-f]{32}\+[0-9]+")
-_PROJECT = re.compile(r"[0-9a-z]{5}-j7d0g-[0-9a-z]{15}")
+_PROJECT = re.compile(rf"[0-9a-z]{{5}}-{GROUP}-[0-9a-z]{{15}}")
 
 
 def is_collection_uuid(text: str) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from arvados_fuse.fresh import FOREVER
 from arvados_fuse.fusedir.collection import CollectionDirectory
 from arvados_fuse.fusedir.directory import DIRECTORY_FOOTPRINT, Directory, Surroundings
+from arvados_fuse.fusedir.idents import COLLECTION, GROUP
 from arvados_fuse.fusedir.listing import Listing
 from arvados_fuse.fusedir.paging import PagedListing, Shown, shown_items
 from arvados_fuse.fusedir.project_changes import ChangingProject
@@ -344,7 +345,7 @@ class FilterDirectory(ProjectDirectory):
     @property
     def watches(self) -> tuple[str, ...]:
         """Events of all projects and collections: any may be found or lost by the filters."""
-        return (self.uuid, "j7d0g", "4zz18")
+        return (self.uuid, GROUP, COLLECTION)
 
     def open_listing(self) -> Listing | PagedListing:
         """Return what the filters find; nothing inside of itself, or there would be no end."""

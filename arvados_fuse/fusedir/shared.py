@@ -7,7 +7,7 @@ that the owner's home or project shows to the user. The others stand beside thos
 from __future__ import annotations
 
 from arvados_fuse.fusedir.directory import Directory
-from arvados_fuse.fusedir.idents import is_project_id
+from arvados_fuse.fusedir.idents import GROUP, LINK, is_project_id
 from arvados_fuse.fusedir.listed import Entry, ListedDirectory
 from arvados_fuse.fusedir.project import HomeDirectory, project_directory
 
@@ -22,7 +22,7 @@ class SharedDirectory(ListedDirectory):
     @property
     def watches(self) -> tuple[str, ...]:
         """Events of all projects and permissions: any may change what is shared."""
-        return ("j7d0g", "o0j2j")
+        return (GROUP, LINK)
 
     def fetch(self) -> list[Entry]:
         """Ask the cluster what is shared. Raises the errors of `api.Cluster`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from arvados_fuse.fusedir.collection import CollectionDirectory
 from arvados_fuse.fusedir.directory import Directory
+from arvados_fuse.fusedir.idents import LINK
 from arvados_fuse.fusedir.listed import Entry, ListedDirectory
 
 __all__ = ["TagDirectory", "TagsDirectory"]
@@ -21,7 +22,7 @@ class TagsDirectory(ListedDirectory):
     @property
     def watches(self) -> tuple[str, ...]:
         """Events of all links."""
-        return ("o0j2j",)
+        return (LINK,)
 
     def fetch(self) -> list[Entry]:
         """Ask the cluster for all tags. Raises the errors of `api.Cluster`."""
@@ -40,7 +41,7 @@ class TagDirectory(ListedDirectory):
     @property
     def watches(self) -> tuple[str, ...]:
         """Events of all links."""
-        return ("o0j2j",)
+        return (LINK,)
 
     def fetch(self) -> list[Entry]:
         """Ask the cluster for the tagged collections. Raises the errors of `api.Cluster`."""
