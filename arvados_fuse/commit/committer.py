@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from arvados_fuse.collection.tree import Tree
 from arvados_fuse.commit.pending import PendingCollection
 from arvados_fuse.commit.session import Owner, Session
-from arvados_fuse.errors import FileSystemError
+from arvados_fuse.errors import Busy, FileSystemError
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -37,6 +37,9 @@ THREADS = 4
 QUIET_S = 3.0
 """How long after a commit a session without changes ends. If its collection is so large that the
 new version was not asked for with the commit, it is then."""
+
+END_TIME_LIMIT_S = 2.0
+"""How long to wait for the end of changes that are made at another place of the mount."""
 
 FIRST_RETRY_S = 2.0
 LONGEST_RETRY_S = 60.0
@@ -132,14 +135,37 @@ class Committer:
         self._add(session)
         return session
 
-    def wait_for_end(self, uuid: str) -> None:
-        """Wait until the journal of an earlier session of the collection is gone.
+    def wait_for_end(self, uuid: str) -> bool:
+        """Wait until no session of the collection is there, and the journal of the last is gone.
 
-        Gives the lock up only if it has to wait. When it returns, a session can be begun.
+        The session of another directory that shows the same collection is committed and ended.
+        Gives the lock up only if it has to wait; returns whether it did. When it returns, a session
+        can be begun. Raises Busy if a file is being written there, and what a commit raises.
         """
-        while uuid in self._ending_uuids:
-            with self._unlocked, self._changed:
-                self._changed.wait_for(lambda: uuid not in self._ending_uuids)
+        waited = False
+        while True:
+            other = next((session for session in self._plans if session.uuid == uuid), None)
+            if other is not None:
+                self._end(other)
+            elif uuid in self._ending_uuids:
+                with self._unlocked, self._changed:
+                    self._changed.wait_for(lambda: uuid not in self._ending_uuids)
+            else:
+                return waited
+            waited = True
+
+    def _end(self, session: Session) -> None:
+        """Commit and end a session now, though it may still be used. Gives the lock up."""
+        self.commit(session)
+        with self._changed:
+            plan = self._plans.get(session)
+            if plan is not None:
+                session.used_at = -QUIET_S
+                self._ask(plan)
+        with self._unlocked, self._changed:
+            has_ended = self._changed.wait_for(lambda: session not in self._plans, END_TIME_LIMIT_S)
+        if not has_ended:
+            raise Busy(f"{session.uuid} is being changed at another place of the mount.")
 
     def compose(self, session: Session) -> str:
         """Bring what a session has to Keep, and return its manifest. Without the lock.

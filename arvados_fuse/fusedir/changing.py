@@ -115,6 +115,9 @@ class ChangingDirectory(FileChanges):
             raise NotPermitted("Files can be moved within collections and between them only.")
         _check_new_name(new_name)
         if target.collection is not self.collection:
+            if target.collection.journal_name == self.collection.journal_name:
+                # Not EXDEV: who copies instead may remove the file first, which is the same.
+                raise Busy("Files can be moved in one place of the mount that has the collection.")
             self._move_far(name, target, new_name)
             return
         target._load_ahead(new_name)

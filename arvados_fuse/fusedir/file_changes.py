@@ -40,13 +40,18 @@ class WritableTop(TopDirectory, Protocol):
         """Whether the cluster gets the collection; not a temporary one."""
 
     @property
+    def journal_name(self) -> str:
+        """What the journal calls the collection, at whatever place of the mount it is shown."""
+
+    @property
     def session(self) -> Session | None:
         """The changes that are under way, if there are any."""
 
     def begin(self) -> Session:
         """Return the session, begun now if there is none. May give the lock up.
 
-        Raises ReadOnly, NotPermitted, NoSpace, JournalError, and what asking the cluster does.
+        Raises ReadOnly, NotPermitted, Busy, NoSpace, JournalError, and what asking the cluster or
+        a commit does.
         """
 
     def check_writable(self) -> None:

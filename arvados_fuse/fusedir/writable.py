@@ -51,11 +51,16 @@ class WritableCollection(ChangingDirectory):
         return self.around.writing.committer
 
     def begin(self) -> Session:
-        """Return the session, begun now if there is none. May give the lock up."""
+        """Return the session, begun now if there is none. May give the lock up.
+
+        Raises Busy while a file of the same collection is written at another place of the mount.
+        """
         self.check_writable()
         self.refresh()
         with self.in_use():
-            self.committer.wait_for_end(self.journal_name)
+            while self.session is None and self.committer.wait_for_end(self.journal_name):
+                self.invalidate()  # for what was changed at another place of the mount
+                self.refresh()
         if self.session is None:
             self.session = self.make_session(self.committer)
             self.draft = self.session.draft.root
