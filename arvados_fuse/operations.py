@@ -61,6 +61,10 @@ log = logging.getLogger(__name__)
 H = TypeVar("H", FileHandle, DirectoryHandle)
 
 
+def _ignore(number: int) -> None:
+    """What hears of open files where it makes no difference."""
+
+
 class Operations(llfuse.Operations):
     """The requests of the kernel, answered from one inode table.
 
@@ -74,6 +78,7 @@ class Operations(llfuse.Operations):
         blocks: BlockCache,
         kernel: KernelNotifier,
         unlocked: Unlocked,
+        files_open: Callable[[int], None] = _ignore,
         clock: Callable[[], float],
         metrics: Metrics,
         writable: bool = False,
@@ -81,6 +86,7 @@ class Operations(llfuse.Operations):
     ) -> None:
         """Serve what is in `inodes`, which has its root already.
 
+        files_open: told how many files are open whenever that changes; never waits
         writable: whether anything can be changed at all
         encoding: of the names that the kernel sends and is sent
         """
@@ -89,6 +95,7 @@ class Operations(llfuse.Operations):
         self._blocks = blocks
         self._kernel = kernel
         self._unlocked = unlocked
+        self._files_open = files_open
         self._clock = clock
         self._metrics = metrics
         self._writable = writable
@@ -261,7 +268,9 @@ class Operations(llfuse.Operations):
         except BaseException:
             self.inodes.release(file)
             raise
-        return self._open(self._files, handle)
+        number = self._open(self._files, handle)
+        self._files_open(len(self._files))
+        return number
 
     def read(self, fh: int, off: int, size: int) -> bytes | memoryview:
         """Read from an open file."""
@@ -315,6 +324,7 @@ class Operations(llfuse.Operations):
         """Close a file."""
         handle = self._files.pop(fh, None)
         if handle is not None:
+            self._files_open(len(self._files))
             handle.thing.released()
             self.inodes.release(handle.thing)
 

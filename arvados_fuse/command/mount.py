@@ -6,7 +6,10 @@ import gc
 import logging
 import os
 import resource
+import stat
 import time
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,6 +18,7 @@ import llfuse
 from arvados_fuse.api import ArvadosCluster
 from arvados_fuse.command import clusters, mountpoint
 from arvados_fuse.command.arguments import Settings
+from arvados_fuse.command.crew import Crew
 from arvados_fuse.command.crunchstat import report
 from arvados_fuse.command.ending import obey_signals, signals_blocked
 from arvados_fuse.command.layout import plant_root
@@ -42,12 +46,14 @@ from arvados_fuse.trust import Trust
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from arvados_fuse.fresh import Unlocked
+
 __all__ = ["serve"]
 
 log = logging.getLogger(__name__)
 
-WORKERS = 10
-"""Threads that answer the kernel, as in the official driver. Most of them wait for blocks."""
+FUSE_DEVICE = os.makedev(10, 229)
+"""/dev/fuse, by whatever path it was opened (Linux, Documentation/admin-guide/devices.txt)."""
 
 REQUEST_TIME_LIMIT_S = 600.0
 """How long one request may wait for the slow work of another."""
@@ -73,11 +79,12 @@ def serve(settings: Settings, ready: Callable[[], None]) -> int:
     directory = settings.standalone_dir
     access = clusters.configured() if directory is None else clusters.embedded(directory)
     kernel = Kernel(settings.encoding)
+    crew = Crew(partial(llfuse.main, workers=1, handle_signals=False))
     try:
-        system = _file_system(settings, access, kernel)
+        system = _file_system(settings, access, kernel, crew)
     except FileSystemError as error:
         raise CommandError(str(error)) from None
-    _mount(settings, system.operations, access.host)
+    device = _mount(settings, system.operations, access.host)
     writer = system.writer
 
     def finish() -> int:
@@ -93,7 +100,7 @@ def serve(settings: Settings, ready: Callable[[], None]) -> int:
     ready()
     gc.freeze()  # modules and what was set up stay for good, and need not be looked at
     gc.set_threshold(OBJECTS_PER_COLLECTION)
-    _serve_until_unmounted(kernel)
+    _serve_until_unmounted(crew, device, kernel)
     ended.set()
     system.stop_waiting()
     return finish()
@@ -113,12 +120,15 @@ class _FileSystem(NamedTuple):
     stop_waiting: Callable[[], None]
 
 
-def _file_system(settings: Settings, access: clusters.Access, kernel: Kernel) -> _FileSystem:
-    """Build the file system.
+def _file_system(
+    settings: Settings, access: clusters.Access, kernel: Kernel, crew: Crew
+) -> _FileSystem:
+    """Build the file system, whose requests `crew` is going to answer.
 
     Raises CommandError, and the errors of `api.Cluster`.
     """
     metrics = Metrics()
+    unlocked = crew.released(llfuse.lock_released)
     cluster = ArvadosCluster(
         access.host,
         access.token,
@@ -138,7 +148,9 @@ def _file_system(settings: Settings, access: clusters.Access, kernel: Kernel) ->
         retries=settings.retries,
         metrics=metrics,
     )
-    writer = _writer(settings, cluster, new_client, access.host) if settings.writable else None
+    writer = (
+        _writer(settings, cluster, new_client, access.host, unlocked) if settings.writable else None
+    )
     if writer is not None:
         renewal.on_renewal = writer.token_replaced
     client = new_client()
@@ -156,7 +168,7 @@ def _file_system(settings: Settings, access: clusters.Access, kernel: Kernel) ->
     around = Surroundings(
         cluster=cluster,
         inodes=inodes,
-        flights=SingleFlight(llfuse.lock_released, REQUEST_TIME_LIMIT_S),
+        flights=SingleFlight(unlocked, REQUEST_TIME_LIMIT_S),
         kernel=kernel,
         names=NameRules(cluster.slash_substitution, settings.encoding),
         trust=trust,
@@ -182,7 +194,8 @@ def _file_system(settings: Settings, access: clusters.Access, kernel: Kernel) ->
         inodes=inodes,
         blocks=blocks,
         kernel=kernel,
-        unlocked=llfuse.lock_released,
+        unlocked=unlocked,
+        files_open=crew.files_open,
         clock=around.clock,
         metrics=metrics,
         writable=settings.writable,
@@ -196,6 +209,7 @@ def _writer(
     cluster: ArvadosCluster,
     new_client: Callable[[], KeepClient],
     host: str,
+    unlocked: Unlocked,
 ) -> Writer:
     """Make what brings changes to the cluster. Raises what `Writer` does."""
     # With a client of its own: the end of the mount breaks reading off, not what is being saved.
@@ -206,7 +220,7 @@ def _writer(
             new_client(),
             host,
             locked=llfuse.lock,
-            unlocked=llfuse.lock_released,
+            unlocked=unlocked,
         )
 
 
@@ -251,8 +265,11 @@ def _raise_nofile_limit() -> int:
     return max(soft, wanted)
 
 
-def _mount(settings: Settings, operations: Operations, host: str) -> None:
-    """Mount the file system; requests wait until the main loop runs. Raises CommandError."""
+def _mount(settings: Settings, operations: Operations, host: str) -> int:
+    """Mount the file system; requests wait until they are answered. Raises CommandError.
+
+    Returns the descriptor that requests are read from.
+    """
     options = set(llfuse.default_options)
     options |= {"max_read=131072", f"fsname=arvados:{host}"}
     if not settings.writable:
@@ -261,10 +278,24 @@ def _mount(settings: Settings, operations: Operations, host: str) -> None:
         options.add("allow_other")
     if settings.subtype:
         options.add(f"subtype={settings.subtype}")
+    before = _fuse_descriptors()
     try:
         llfuse.init(operations, str(settings.mount_dir), options)
     except RuntimeError:
         raise CommandError(_why_not_mounted(settings)) from None
+    (device,) = _fuse_descriptors() - before
+    return device
+
+
+def _fuse_descriptors() -> set[int]:
+    """Return our descriptors of /dev/fuse; llfuse does not tell which is its own."""
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):  # the directory's own has been closed again
+            status = os.stat(f"/proc/self/fd/{name}")
+            if stat.S_ISCHR(status.st_mode) and status.st_rdev == FUSE_DEVICE:
+                found.add(int(name))
+    return found
 
 
 def _why_not_mounted(settings: Settings) -> str:
@@ -280,13 +311,11 @@ def _why_not_mounted(settings: Settings) -> str:
     return f"FUSE refused to mount on {settings.mount_dir}; what it said stands above."
 
 
-def _serve_until_unmounted(kernel: Kernel) -> None:
-    """Answer the kernel until the file system is unmounted."""
-    try:
-        llfuse.main(workers=WORKERS)
-    except BaseException:
-        kernel.stop()
-        llfuse.close(unmount=False)
-        raise
+def _serve_until_unmounted(crew: Crew, device: int, kernel: Kernel) -> None:
+    """Answer the kernel until the file system is unmounted.
+
+    If that fails, the session is left to the end of the process: some may be using it.
+    """
+    crew.serve(device)
     kernel.stop()
     llfuse.close(unmount=True)

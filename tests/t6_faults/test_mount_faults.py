@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -185,6 +186,66 @@ def test_slow_block_delays_only_who_needs_it(cluster, mounted):
     assert reader.is_alive()
     reader.join(30)
     assert hashlib.md5(result[0]).digest() == hashlib.md5(slow).digest()
+
+
+BLOCKS_AT_ONCE = 6
+"""How many blocks a mount gets from the cluster at the same time."""
+
+
+class TestNineWait:
+    """Nine programs at once wait for slow blocks; ten threads may answer the kernel."""
+
+    CONTENTS = tuple(pseudo_random(1000, seed=40 + number) for number in range(9))
+
+    @pytest.fixture
+    def running(self, cluster, env, tmp_path):
+        """A mount of a file that has been read and nine that have not, each in its own block."""
+        api = cluster.api()
+        manifest = ""
+        for number, content in enumerate((b"at hand", *self.CONTENTS)):
+            manifest += create(api, "one of ten", {f"f{number}": content})["manifest_text"]
+        body = {"collection": {"manifest_text": manifest}}
+        record = api.collections().create(body=body).execute()
+        directory = tmp_path / "mnt"
+        with RunningMount(directory, "--collection", record["uuid"], env=env) as mount:
+            assert (mount / "f0").read_bytes() == b"at hand"
+            yield mount
+
+    @pytest.fixture
+    def waiting(self, cluster, running):
+        """The programs that wait."""
+        cluster.request_counts(reset=True)
+        cluster.set_faults([{"route": "keep", "method": "GET", "latency_s": 3}])
+        programs = [
+            subprocess.Popen(["cat", running / f"f{number}"], stdout=subprocess.PIPE)
+            for number in range(1, 10)
+        ]
+        while cluster.request_counts().get("GET keep", 0) < BLOCKS_AT_ONCE:
+            time.sleep(0.01)
+        yield programs
+        for program in programs:
+            program.communicate()
+
+    def test_what_is_at_hand_is_answered_at_once(self, running, waiting):
+        with open(running / "f0", "rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            assert file.read() == b"at hand"
+        assert len(os.listdir(running.directory)) == 10
+        assert [program.poll() for program in waiting] == [None] * 9
+
+    def test_each_gets_its_own_answer(self, running, waiting):
+        assert tuple(program.communicate(timeout=30)[0] for program in waiting) == self.CONTENTS
+
+    def test_a_signal_ends_the_mount(self, running, waiting):
+        running.expected_log.append("Cannot read .*: the mount is ending")
+        running.process.terminate()
+        assert running.process.wait(30) == 0
+        assert [program.wait(30) for program in waiting] == [1] * 9
+
+    def test_a_lazy_unmount_ends_it_when_they_have_their_answers(self, running, waiting):
+        subprocess.run(["fusermount", "-u", "-z", running.directory], check=True)
+        assert tuple(program.communicate(timeout=30)[0] for program in waiting) == self.CONTENTS
+        assert running.process.wait(30) == 0
 
 
 def test_lost_block_is_eio_with_a_clear_line(cluster, mounted):
