@@ -27,12 +27,14 @@ request to the API of which only `latency_s` and `status` mean something.
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import random
 import re
 import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Protocol, cast
 
@@ -61,16 +63,35 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _MESSAGE_SIZE = 1 << 16
 _STEP_S = 0.02
 """A limited answer is sent in pieces, one about every so many seconds."""
+_PIECE_SIZE = 1 << 20
+"""A changed answer is sent in pieces of at most so many bytes."""
 
 
 class RuleInvalid(ValueError):
     """A rule that makes no sense."""
 
 
-class _ReadableBody(Protocol):
-    """An answer that sends its body by itself, and can be asked for it instead."""
+class _Body(Protocol):
+    """The body of an answer; also an answer that sends its body by itself, read instead."""
 
-    async def read_body(self) -> bytes: ...
+    async def read(self, size: int) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
+class _HeldBody:
+    """The body of an answer that has it in memory."""
+
+    def __init__(self, response: web.Response) -> None:
+        self._content = io.BytesIO(cast("bytes", response.body or b""))
+
+    async def read(self, size: int) -> bytes:
+        """Return the next bytes, at most `size`; none at the end."""
+        return self._content.read(size)
+
+    def close(self) -> None:
+        """Forget the body."""
+        self._content.close()
 
 
 @dataclass
@@ -258,18 +279,14 @@ async def _misbehaving(rule: Rule, request: web.Request, handler: _Handler) -> w
 async def _send_changed(
     rule: Rule, request: web.Request, response: web.StreamResponse
 ) -> web.StreamResponse:
-    if isinstance(response, web.Response):
-        body = bytes(cast("bytes", response.body or b""))
-    else:
-        body = await cast("_ReadableBody", response).read_body()
-    if rule.corrupt and body:
-        middle = len(body) // 2
-        body = body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :]
+    size = response.content_length or 0
+    end = size if rule.cut_after_bytes is None else min(size, rule.cut_after_bytes)
     changed = web.StreamResponse(status=response.status, headers=response.headers)
-    changed.content_length = len(body)
-    await changed.prepare(request)
-    await _send(changed, body[: rule.cut_after_bytes], rule.bytes_per_s)
-    if rule.cut_after_bytes is not None and rule.cut_after_bytes < len(body):
+    changed.content_length = size
+    with closing(_body(response)) as body:
+        await changed.prepare(request)
+        await _send(changed, body, end, size // 2 if rule.corrupt else None, rule.bytes_per_s)
+    if end < size:
         changed.force_close()
         if request.transport is not None:
             request.transport.close()
@@ -278,15 +295,35 @@ async def _send_changed(
     return changed
 
 
-async def _send(response: web.StreamResponse, body: bytes, bytes_per_s: float | None) -> None:
-    if bytes_per_s is None:
-        await response.write(body)
-        return
+def _body(response: web.StreamResponse) -> _Body:
+    if isinstance(response, web.Response):
+        return _HeldBody(response)
+    return cast("_Body", response)
+
+
+async def _send(
+    response: web.StreamResponse,
+    body: _Body,
+    end: int,
+    bent_at: int | None,
+    bytes_per_s: float | None,
+) -> None:
+    """Send the bytes of a body before `end`, with one bit flipped in the byte at `bent_at`."""
     loop = asyncio.get_running_loop()
-    step = max(1, int(bytes_per_s * _STEP_S))
+    step = _PIECE_SIZE
+    if bytes_per_s is not None:
+        step = max(1, min(step, int(bytes_per_s * _STEP_S)))
     due = loop.time()
-    for offset in range(0, len(body), step):
-        piece = body[offset : offset + step]
+    offset = 0
+    while offset < end and (piece := await body.read(min(step, end - offset))):
+        if bent_at is not None and offset <= bent_at < offset + len(piece):
+            piece = _with_flipped_bit(piece, bent_at - offset)
         await response.write(piece)
-        due += len(piece) / bytes_per_s
-        await asyncio.sleep(due - loop.time())
+        offset += len(piece)
+        if bytes_per_s is not None:
+            due += len(piece) / bytes_per_s
+            await asyncio.sleep(due - loop.time())
+
+
+def _with_flipped_bit(content: bytes, at: int) -> bytes:
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]

@@ -1,5 +1,6 @@
 """The standalone cluster misbehaves as it is told to, and counts what is asked of it."""
 
+import asyncio
 import hashlib
 import http.client
 import ssl
@@ -9,7 +10,10 @@ import urllib.error
 import pytest
 import websockets.exceptions
 import websockets.sync.client
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
 
+from arvados_fuse.standalone.faults import Faults
 from tests.support.cluster import RunningCluster
 from tests.support.keep_client import KeepClient
 
@@ -84,6 +88,46 @@ def test_bandwidth_in_both_directions(cluster, keep, locator):
     assert seconds(lambda: keep.get(locator)) >= 0.15
     assert seconds(lambda: keep.put(CONTENT)) >= 0.2
     assert keep.get(locator)[2] == CONTENT
+
+
+def test_a_slow_body_is_sent_while_it_is_read():
+    """Nothing of it is held back until the rest is there."""
+
+    class Body(web.StreamResponse):
+        content_length = 2
+
+        def __init__(self):
+            super().__init__()
+            self.pieces = [b"x", b"y"]
+            self.may_go_on = asyncio.Event()
+            self.may_go_on.set()
+
+        async def read(self, size):
+            await asyncio.wait_for(self.may_go_on.wait(), 20)
+            self.may_go_on.clear()
+            return self.pieces.pop(0)
+
+        def close(self):
+            self.pieces = None
+
+    async def talk():
+        body = Body()
+
+        async def answer(_request):
+            return body
+
+        faults = Faults(may_control=lambda _token: True)
+        app = web.Application(middlewares=[faults.middleware("keep", lambda _request: "any")])
+        app.router.add_get("/", answer)
+        async with TestClient(TestServer(app)) as client:
+            await client.put("/_control", json=[{"method": "GET", "bytes_per_s": 1e9}])
+            response = await client.get("/")
+            first = await response.content.readexactly(1)
+            body.may_go_on.set()
+            assert first + await response.read() == b"xy"
+        assert body.pieces is None, "the body is closed"
+
+    asyncio.run(talk())
 
 
 @pytest.mark.parametrize("size", [0, 1, 100_000])

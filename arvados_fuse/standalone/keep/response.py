@@ -42,10 +42,16 @@ class BlockResponse(web.StreamResponse):
         self._verify = verify
         self._threads = threads
 
-    async def read_body(self) -> bytes:
-        """Return the whole body, unchecked, instead of sending it. Closes the file."""
-        with self._file:
-            return await asyncio.to_thread(self._file.read)
+    async def read(self, size: int) -> bytes:
+        """Return the next bytes of the body, at most `size`, unchecked, instead of sending it.
+
+        Who asks for them has to close the answer.
+        """
+        return await asyncio.to_thread(self._file.read, size)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Send head and body. (aiohttp calls this to have an answer sent.)"""
