@@ -8,6 +8,7 @@ interleaving can be had again.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -21,6 +22,7 @@ from typing import Any
 import llfuse
 
 from arvados_fuse.api import CollectionContent, Item
+from arvados_fuse.api.writing import Replaced
 from arvados_fuse.collection.tree import Tree
 from arvados_fuse.commit.copies import Standard
 from arvados_fuse.commit.known import KnownBlocks
@@ -62,16 +64,21 @@ class WritableCluster(FakeCluster):
     """One collection that can be changed, and the blocks of its content. A `ClusterWriting`.
 
     failures: what the next requests for a change raise, the first of them first
+    between: what happens in the next requests that replace the whole content, the first of them
+        first, between the question whether it is what is expected and the change
+    keeps_versions: whether what is replaced is kept as a version
     blocks: Keep
     """
 
     has_replace_files = True
+    keeps_versions = True
     replicas = 1
 
     def __init__(self) -> None:
         super().__init__()
         self.blocks = Blocks()
         self.failures: list[Exception] = []
+        self.between: list[Callable[[], None]] = []
         self._known = ""
         self.add_collection(UUID, "model", "")
 
@@ -143,12 +150,20 @@ class WritableCluster(FakeCluster):
             raise failure
         return self._answer(uuid, whole=whole)
 
-    def replace(self, uuid: str, manifest_text: str) -> CollectionContent:
+    def replace(self, uuid: str, manifest_text: str, expected: str) -> Replaced | None:
         self._ask(f"replace {uuid}")
         if self.failures:
             raise self.failures.pop(0)
+        if self.items[uuid].portable_data_hash != expected:
+            return None
+        if self.between:
+            self.between.pop(0)()
+        before = self.items[uuid]
         self._set(tree_segments(Tree.from_manifest(manifest_text).root))
-        return self._answer(uuid, whole=True)
+        if not self.keeps_versions or before.portable_data_hash == expected:
+            return Replaced(self._answer(uuid, whole=True), None)
+        stored = CollectionContent(before, self.manifests[before.portable_data_hash])
+        return Replaced(self._answer(uuid, whole=True), stored)
 
     def _answer(self, uuid: str, *, whole: bool) -> CollectionContent:
         item = self.items[uuid]
@@ -302,6 +317,8 @@ class WritableMount:
             writable=True,
         )
         self.references: Counter[int] = Counter()
+        self._opened: dict[int, int] = {}  # inode numbers of open files, by handle
+        self._unlinked: set[int] = set()
 
     def close(self) -> None:
         """End it, and leave the journal as it is."""
@@ -354,11 +371,14 @@ class WritableMount:
             lambda: self.operations.create(directory, name, 0o644, flags, CALLER)
         )
         self.references[attributes.st_ino] += 1
+        self._opened[handle] = attributes.st_ino
         return handle
 
     def open(self, path: str) -> int:
-        attributes = self.lookup(path)
-        return self._answered(lambda: self.operations.open(attributes.st_ino, os.O_RDWR, CALLER))
+        number = self.lookup(path).st_ino
+        handle = self._answered(lambda: self.operations.open(number, os.O_RDWR, CALLER))
+        self._opened[handle] = number
+        return handle
 
     def write(self, handle: int, offset: int, data: bytes) -> None:
         self._answered(lambda: self.operations.write(handle, offset, data))
@@ -369,6 +389,7 @@ class WritableMount:
     def release(self, handle: int) -> None:
         self._answered(lambda: self.operations.flush(handle))
         self._answered(lambda: self.operations.release(handle))
+        self._forget_unlinked(self._opened.pop(handle))
 
     def fsync(self, handle: int) -> None:
         self._answered(lambda: self.operations.fsync(handle, False))
@@ -388,14 +409,29 @@ class WritableMount:
 
     def unlink(self, path: str) -> None:
         directory, name = self._place(path)
+        number = self._look(directory, os.fsdecode(name)).st_ino
         self._answered(lambda: self.operations.unlink(directory, name, CALLER))
+        self._unlinked.add(number)
+        self._forget_unlinked(number)
+
+    def _forget_unlinked(self, number: int) -> None:
+        """Forget an inode that has no name and that nobody has open, as the kernel does at once."""
+        if number in self._unlinked and number not in self._opened.values():
+            self.forget([number])
 
     def rename(self, old: str, new: str) -> None:
         old_directory, old_name = self._place(old)
         new_directory, new_name = self._place(new)
+        moved = self._look(old_directory, os.fsdecode(old_name)).st_ino
+        replaced = None
+        with contextlib.suppress(FileNotFoundError):
+            replaced = self._look(new_directory, os.fsdecode(new_name)).st_ino
         self._answered(
             lambda: self.operations.rename(old_directory, old_name, new_directory, new_name, CALLER)
         )
+        if replaced is not None and replaced != moved:
+            self._unlinked.add(replaced)
+            self._forget_unlinked(replaced)
 
     def truncate(self, path: str, size: int) -> None:
         self.set_attributes(self.lookup(path).st_ino, size=size)
