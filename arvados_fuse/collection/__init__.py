@@ -8,8 +8,8 @@ Nothing here talks to a cluster or to the kernel. From the text up:
   `tree`: all directories, an immutable value;
 - `extents`: the bytes of a changed file; `draft`: a collection with its changes; `rename`: moving
   entries of it; `depth`: how deep directories may be;
-- `delta` and `compose`: what a commit sends; `merge`: what others changed meanwhile; `signing` and
-  `repacking`: the same bytes by other locators.
+- `delta` and `compose`: what a commit sends; `merge`: what others changed meanwhile; `places`,
+  `signing` and `repacking`: the same bytes by other locators, and elsewhere.
 
 Words, as the Arvados documentation ("Manifest format") uses them:
 

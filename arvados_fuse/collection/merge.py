@@ -1,7 +1,7 @@
 """Moving a draft to a newer base: the result of a commit, or what somebody else has made of it.
 
     with lock:
-        merged = rebase(draft, theirs, conflict_name)
+        conflicts = rebase(draft, theirs, conflict_name)
 
 A merge of three: what the cluster was known to have, what it has now (theirs), and what is here
 (ours). What only they changed shows; what only we changed stays; a directory or file that we moved
@@ -17,58 +17,24 @@ takes along what they changed in it. What both changed, unless it came out the s
 way: after a rebase, one that was taken before must be dropped, not settled.
 
 The time depends on how much the draft holds as objects, and on the parsing of those directories of
-both trees (which is better done before, without the lock: see ``prepare``).
+both trees.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from enum import Enum
 from itertools import chain, count
 from typing import NamedTuple
 
 from arvados_fuse.collection.draft import BaseEntry, Draft, DraftDirectory, DraftFile
 from arvados_fuse.collection.extents import ExtentMap
 from arvados_fuse.collection.locator import block_name
+from arvados_fuse.collection.places import same_bytes
 from arvados_fuse.collection.table import Segment
 from arvados_fuse.collection.tree import Tree, TreeDirectory
 from arvados_fuse.errors import ManifestError
 
-__all__ = ["Carried", "Conflict", "Fate", "Merged", "NewBase", "prepare", "rebase", "shows"]
-
-_HASH_DIGITS = 32
-
-
-class Fate(Enum):
-    """What became of an object of the draft."""
-
-    SAME = "the base shows the same content now, and the object is not in the draft any more"
-    CHANGED = "theirs is there now: in the base, or in the object itself if that is still in place"
-    GONE = "they removed it"
-    RENAMED = "it has the conflict name now"
-    BACK = "it had been removed, and is there again"
-
-
-class Carried(NamedTuple):
-    """An object with another fate than to stay as it is.
-
-    directory, name: where it was, or, for BACK, where it is
-    new_name: for RENAMED, its name now
-    """
-
-    directory: DraftDirectory
-    name: str
-    entry: DraftFile | DraftDirectory
-    fate: Fate
-    new_name: str = ""
-
-
-class NewBase(NamedTuple):
-    """A directory that shows another directory of a tree; None where there is none."""
-
-    directory: DraftDirectory
-    old: TreeDirectory | None
-    new: TreeDirectory
+__all__ = ["Conflict", "rebase", "shows"]
 
 
 class Conflict(NamedTuple):
@@ -79,14 +45,6 @@ class Conflict(NamedTuple):
 
     path: str
     kept_as: str
-
-
-class Merged(NamedTuple):
-    """What a rebase has done: conflicts for the log, the rest for those who hold objects."""
-
-    conflicts: list[Conflict]
-    carried: list[Carried]
-    bases: list[NewBase]
 
 
 def shows(tree: Tree, paths: Mapping[str, bool], files: Mapping[str, ExtentMap]) -> bool:
@@ -102,25 +60,21 @@ def shows(tree: Tree, paths: Mapping[str, bool], files: Mapping[str, ExtentMap])
         return False
 
 
-def prepare(draft: Draft, theirs: Tree) -> None:
-    """Parse what ``rebase`` looks at. Raises ManifestError, as ``rebase`` does.
-
-    Changes nothing. If it is called without the lock, the draft must not change meanwhile; what was
-    opened after it is parsed by ``rebase``.
-    """
+def _parse(draft: Draft, theirs: Tree) -> None:
+    """Parse what is looked at, before anything is changed. Raises ManifestError."""
     for directory, tree_directory in _pairs(draft.root, theirs.root):
         if directory.base is not None:
             directory.base.files()
         tree_directory.files()
 
 
-def rebase(draft: Draft, theirs: Tree, conflict_name: Callable[[str], str]) -> Merged:
+def rebase(draft: Draft, theirs: Tree, conflict_name: Callable[[str], str]) -> list[Conflict]:
     """Move a draft to another base. Call it with the draft's lock.
 
-    ``conflict_name`` turns a name into one for ours. Raises ManifestError, and has changed nothing
-    then, if a directory that matters is damaged.
+    ``conflict_name`` turns a name into one for ours; returns what has got one. Raises
+    ManifestError, and has changed nothing then, if a directory that matters is damaged.
     """
-    prepare(draft, theirs)
+    _parse(draft, theirs)
     merge = _Merge(conflict_name)
     draft.base = theirs
     merge.directory(draft.root, theirs.root)
@@ -128,7 +82,7 @@ def rebase(draft: Draft, theirs: Tree, conflict_name: Callable[[str], str]) -> M
     merge.bring_back()
     _note_all(draft.root)
     _forget_clean(draft.root)
-    return merge.merged
+    return merge.conflicts
 
 
 def _pairs(
@@ -172,7 +126,7 @@ class _Merge:
     """
 
     def __init__(self, conflict_name: Callable[[str], str]) -> None:
-        self.merged = Merged([], [], [])
+        self.conflicts: list[Conflict] = []
         self._conflict_name = conflict_name
         self._contests: list[tuple[DraftDirectory, str]] = []
         self._removed: list[DraftDirectory] = []  # those in it before a directory
@@ -183,7 +137,7 @@ class _Merge:
         """Compare all names that a directory holds."""
         before = {name: self._ancestor(directory, name) for name in directory.overlay}
         old = directory.base
-        self._set_base(directory, theirs)
+        directory.base = theirs
         for name, ancestor in before.items():
             found = directory.in_base(name)
             if isinstance(ancestor, DraftDirectory):
@@ -198,10 +152,6 @@ class _Merge:
         if name in directory.settled:
             return directory.settled[name]
         return directory.in_base(name)
-
-    def _set_base(self, directory: DraftDirectory, theirs: TreeDirectory) -> None:
-        self.merged.bases.append(NewBase(directory, directory.base, theirs))
-        directory.base = theirs
 
     def _compare_directory(
         self, parent: DraftDirectory, name: str, directory: DraftDirectory, found: BaseEntry
@@ -225,13 +175,13 @@ class _Merge:
         clean_in_place = file.in_place and not file.is_dirty
         if theirs is not None and file.parent is not None and (same or not file.is_dirty):
             if clean_in_place and not file.pins:
-                self._drop(file, Fate.SAME if same else Fate.CHANGED)
+                _drop(file)
                 del parent.settled[name]
             else:
-                self._take_over(file, theirs, changed=not same)
+                _take_over(file, theirs, changed=not same)
             return
         if clean_in_place:
-            self._drop(file, Fate.GONE)
+            _drop(file)
         _make_new(file)
         if same:  # it was removed here, and is still there
             del parent.settled[name]
@@ -251,18 +201,6 @@ class _Merge:
         elif name in parent.overlay and parent.overlay[name] is None:
             del parent.overlay[name]
 
-    def _take_over(self, file: DraftFile, theirs: tuple[Segment, ...], *, changed: bool) -> None:
-        """Let a file that stays an object know what the cluster has: new signatures at least."""
-        was_dirty = file.is_dirty
-        file.settled = theirs
-        if not was_dirty:
-            file.extents = ExtentMap.from_segments(theirs)
-        if changed:
-            file.revision += 1
-            file.settled_revision = file.revision
-            assert file.parent is not None, "what is removed takes over nothing"
-            self._report(file.parent, file.name, file, Fate.CHANGED)
-
     # -- what they removed ------------------------------------------------------------------
 
     def _vanish(self, directory: DraftDirectory, *, keep: bool) -> None:
@@ -275,21 +213,14 @@ class _Merge:
                 self._vanish(entry, keep=keep)
             elif entry is not None:
                 if entry.in_place and not entry.is_dirty and not keep:
-                    self._drop(entry, Fate.GONE)
+                    _drop(entry)
                 _make_new(entry)
         directory.overlay = {n: entry for n, entry in directory.overlay.items() if entry}
         directory.settled = {}
         directory.base = None
         if directory.in_place and not directory.overlay and not keep:
-            self._drop(directory, Fate.GONE)
+            _drop(directory)
         directory.settled_at = None
-
-    def _drop(self, entry: DraftFile | DraftDirectory, fate: Fate) -> None:
-        parent = entry.parent
-        assert parent is not None, "it is in place"
-        del parent.overlay[entry.name]
-        entry.parent = None
-        self._report(parent, entry.name, entry, fate)
 
     # -- names that both have ---------------------------------------------------------------
 
@@ -313,7 +244,7 @@ class _Merge:
         ):
             ours.settled_at = (directory, name)
             directory.settled[name] = ours
-            self._set_base(ours, found)
+            ours.base = found
             self._contests += [(ours, inside) for inside in ours.overlay if ours.in_base(inside)
                                is not None]  # fmt: skip
         else:
@@ -330,9 +261,9 @@ class _Merge:
         file.settled_revision = file.revision
         if file.pins:
             directory.settled[file.name] = file
-            self._take_over(file, theirs, changed=False)
+            _take_over(file, theirs, changed=False)
         else:
-            self._drop(file, Fate.SAME)
+            _drop(file)
             file.settled_at = None
 
     def _give_way(
@@ -347,8 +278,7 @@ class _Merge:
             new_name = self._conflict_name(f"{number}-{name}")
         path = directory.path()
         prefix = f"{path}/" if path else ""
-        self.merged.conflicts.append(Conflict(prefix + name, prefix + new_name))
-        self._report(directory, name, ours, Fate.RENAMED, new_name)
+        self.conflicts.append(Conflict(prefix + name, prefix + new_name))
         directory.overlay[new_name] = ours
         ours.name = new_name
 
@@ -370,12 +300,10 @@ class _Merge:
             self._give_way(parent, name, ours)
         parent.overlay[name] = directory
         directory.parent, directory.name = parent, name
-        self._report(parent, name, directory, Fate.BACK)
 
     def _join(self, parent: DraftDirectory, ours: DraftDirectory, removed: DraftDirectory) -> None:
         """Let a directory that was made where one was removed have what would come back there."""
         assert removed.base is not None, "theirs has it"
-        self.merged.bases.append(NewBase(ours, None, removed.base))
         ours.base, ours.settled, removed.settled = removed.base, removed.settled, {}
         parent.settled[ours.name] = ours
         ours.settled_at, removed.settled_at = (parent, ours.name), None
@@ -393,15 +321,23 @@ class _Merge:
         removed.overlay = {}
         self.settle_contests()
 
-    def _report(
-        self,
-        directory: DraftDirectory,
-        name: str,
-        entry: DraftFile | DraftDirectory,
-        fate: Fate,
-        new_name: str = "",
-    ) -> None:
-        self.merged.carried.append(Carried(directory, name, entry, fate, new_name))
+
+def _take_over(file: DraftFile, theirs: tuple[Segment, ...], *, changed: bool) -> None:
+    """Let a file that stays an object know what the cluster has: new signatures at least."""
+    was_dirty = file.is_dirty
+    file.settled = theirs
+    if not was_dirty:
+        file.extents = ExtentMap.from_segments(theirs)
+    if changed:
+        file.revision += 1
+        file.settled_revision = file.revision
+
+
+def _drop(entry: DraftFile | DraftDirectory) -> None:
+    """Let the base alone say what there is in the place of an entry."""
+    assert entry.parent is not None, "it is in place"
+    del entry.parent.overlay[entry.name]
+    entry.parent = None
 
 
 def _make_new(file: DraftFile) -> None:
@@ -481,15 +417,4 @@ def _has_file(tree: Tree, path: str, extents: ExtentMap) -> bool:
 
 def _same(mine: Sequence[Segment] | None, theirs: Sequence[Segment]) -> bool:
     """Whether two contents are the same parts of the same blocks, whatever the signatures."""
-    return mine is not None and _plain(mine) == _plain(theirs)
-
-
-def _plain(segments: Sequence[Segment]) -> list[tuple[str, int, int]]:
-    plain: list[tuple[str, int, int]] = []
-    for locator, offset, size in segments:
-        digest = locator[:_HASH_DIGITS]
-        if plain and plain[-1][0] == digest and sum(plain[-1][1:]) == offset:
-            plain[-1] = (digest, plain[-1][1], plain[-1][2] + size)
-        else:
-            plain.append((digest, offset, size))
-    return plain
+    return mine is not None and same_bytes(mine, theirs)

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
 
 from arvados_fuse.collection.extents import MAX_BLOCK
-from arvados_fuse.collection.locator import block_name
+from arvados_fuse.collection.places import Place, joined, place
 from arvados_fuse.collection.table import Segment
 from arvados_fuse.collection.tree import Tree, TreeDirectory
 from arvados_fuse.errors import ManifestError
 
-__all__ = ["Moves", "Place", "small_segments"]
-
-
-class Place(NamedTuple):
-    """A run of bytes of a block. block: its hash and size; offset, size: in bytes"""
-
-    block: str
-    offset: int
-    size: int
+__all__ = ["Moves", "small_segments"]
 
 
 class Moves:
@@ -34,10 +25,8 @@ class Moves:
 
     def is_same(self, before: Sequence[Segment], after: Sequence[Segment]) -> bool:
         """Whether a file that had the one content has the same bytes if it has the other."""
-        places = map(_place, before)
-        return _joined(self._moves.get(place, place) for place in places) == _joined(
-            map(_place, after)
-        )
+        moved = (self._moves.get(run, run) for run in map(place, before))
+        return joined(moved) == joined(map(place, after))
 
 
 def small_segments(tree: Tree, limit: int, least: int) -> list[Segment]:
@@ -53,9 +42,9 @@ def small_segments(tree: Tree, limit: int, least: int) -> list[Segment]:
         return []
     segments: dict[str, dict[Place, Segment]] = {}
     for segment in _segments(tree.root):
-        place = _place(segment)
-        if place.block in small:
-            segments.setdefault(place.block, {})[place] = segment
+        run = place(segment)
+        if run.block in small:
+            segments.setdefault(run.block, {})[run] = segment
     chosen: list[Segment] = []
     room, blocks = MAX_BLOCK, 0
     for found in segments.values():
@@ -83,19 +72,3 @@ def _segments(directory: TreeDirectory) -> Iterator[Segment]:
         directory.drop_files()
     for subdirectory in directory.subdirectories.values():
         yield from _segments(subdirectory)
-
-
-def _place(segment: Segment) -> Place:
-    return Place(block_name(segment.locator), segment.offset, segment.size)
-
-
-def _joined(places: Iterable[Place]) -> list[Place]:
-    """The same runs, with those joined that adjoin in one block."""
-    joined: list[Place] = []
-    for place in places:
-        last = joined[-1] if joined else None
-        if last and last.block == place.block and last.offset + last.size == place.offset:
-            joined[-1] = last._replace(size=last.size + place.size)
-        else:
-            joined.append(place)
-    return joined

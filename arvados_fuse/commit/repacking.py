@@ -14,7 +14,8 @@ import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from arvados_fuse.collection.locator import block_name
-from arvados_fuse.collection.repacking import Moves, Place, small_segments
+from arvados_fuse.collection.places import Place
+from arvados_fuse.collection.repacking import Moves, small_segments
 from arvados_fuse.commit.reading import read_block
 from arvados_fuse.errors import FileSystemError
 

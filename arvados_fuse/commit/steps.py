@@ -219,8 +219,7 @@ class Steps:
     def rebase(self, session: Session, item: Item, tree: Tree, manifest_size: int) -> None:
         """Move the draft on top of a version that the cluster has. With the lock held."""
         self._note_unanswered(session, tree)
-        merged = rebase(session.draft, tree, self._conflict_name)
-        for path, kept_as in merged.conflicts:
+        for path, kept_as in rebase(session.draft, tree, self._conflict_name):
             session.note(Rename(path, kept_as))
             log.warning(
                 "%s was changed here and elsewhere, in the collection %s: what was written here"

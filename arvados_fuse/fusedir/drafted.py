@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from arvados_fuse.collection.draft import DraftDirectory, DraftFile
+from arvados_fuse.collection.places import same_bytes
 from arvados_fuse.collection.tree import Tree
 from arvados_fuse.errors import ManifestError
 from arvados_fuse.fusedir.listing import Listing
@@ -320,6 +321,4 @@ def _is_content(extents: ExtentMap, table: FileTable, index: int) -> bool:
     """Whether a file of a table has the bytes of the extents, as far as the blocks tell."""
     if extents.size != table.size(index) or extents.pending_chunks() or extents.has_holes():
         return False
-    mine = [(s.locator.split("+", 1)[0], s.offset, s.size) for s in extents.segments()]
-    theirs = [(s.locator.split("+", 1)[0], s.offset, s.size) for s in table.segments(index)]
-    return mine == theirs
+    return same_bytes(extents.segments(), table.segments(index))

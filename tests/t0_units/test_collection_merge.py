@@ -7,7 +7,7 @@ import pytest
 from arvados_fuse.collection.delta import delta, settle, snapshot
 from arvados_fuse.collection.draft import Draft
 from arvados_fuse.collection.extents import Stored
-from arvados_fuse.collection.merge import Conflict, Fate, NewBase, rebase
+from arvados_fuse.collection.merge import Conflict, rebase
 from arvados_fuse.collection.rename import rename
 from arvados_fuse.collection.tree import Tree
 from arvados_fuse.errors import ManifestError
@@ -27,7 +27,7 @@ class Merging:
         self.draft = Draft(Tree.from_manifest(BASE))
         self.blocks = Blocks()
         self.blocks.contents.update(CONTENTS)
-        self.merged = None
+        self.conflicts = None
 
     @property
     def root(self):
@@ -43,13 +43,10 @@ class Merging:
         return file
 
     def rebase(self, text):
-        self.merged = rebase(self.draft, Tree.from_manifest(text), lambda name: f"{name}~")
+        self.conflicts = rebase(self.draft, Tree.from_manifest(text), lambda name: f"{name}~")
         check_sound(self.draft)
         content = self.blocks.draft_content(self.draft)
         return {"/".join(path): held for path, held in content.items()}
-
-    def fates(self):
-        return [(carried.name, carried.fate) for carried in self.merged.carried]
 
 
 @pytest.fixture
@@ -70,7 +67,7 @@ def test_different_files_are_merged(merging):
     merging.write(merging.root, "f")
     got = merging.rebase(BASE.replace("0:3:g", "0:1:g").replace("0:3:x", "0:3:new"))
     assert got == base(f=b"bar", g=b"f", d_x=..., d_new=b"foo")
-    assert not merging.merged.conflicts
+    assert not merging.conflicts
     assert merging.root.changed == {"f"}
 
 
@@ -78,9 +75,8 @@ def test_file_that_both_have_changed_is_there_twice(merging):
     file = merging.write(merging.d, "x")
     got = merging.rebase(BASE.replace("0:3:x", "0:1:x"))
     assert got == base(d_x=b"f", d_x_ours=b"bar")
-    assert merging.merged.conflicts == [Conflict("d/x", "d/x~")]
-    (carried,) = merging.merged.carried
-    assert carried == (merging.d, "x", file, Fate.RENAMED, "x~")
+    assert merging.conflicts == [Conflict("d/x", "d/x~")]
+    assert merging.d.find("x~") is file
     assert file.path() == "d/x~"
 
 
@@ -94,14 +90,14 @@ def test_same_change_is_no_conflict(merging):
     merging.write(merging.root, "f")
     got = merging.rebase(f". {BAR}+Asigned {FOO} 0:3:f 3:3:g\n./d {FOO} 0:3:x 0:3:y\n")
     assert got == base(f=b"bar")
-    assert merging.fates() == [("f", Fate.SAME)]
+    assert isinstance(merging.root.find("f"), int), "the base alone says what it is"
     assert not merging.draft.is_dirty
 
 
 def test_what_is_not_uploaded_is_not_known_to_be_the_same(merging):
     merging.root.open_file("f").write(0, 3, Chunk(1).append(b"bar"))
     merging.rebase(f". {BAR} {FOO} 0:3:f 3:3:g\n./d {FOO} 0:3:x 0:3:y\n")
-    assert len(merging.merged.conflicts) == 1
+    assert len(merging.conflicts) == 1
 
 
 def test_removed_by_them_and_changed_by_us_stays(merging):
@@ -136,7 +132,7 @@ def test_file_against_directory_takes_the_conflict_name(merging):
     assert got == base(new=None, new_z=b"foo", n2=b"foo", new_ours=b"bar", n2_ours=None) | {
         "n2~/in": b""
     }
-    assert {conflict.path for conflict in merging.merged.conflicts} == {"new", "n2"}
+    assert {conflict.path for conflict in merging.conflicts} == {"new", "n2"}
 
 
 def test_directories_of_one_name_that_both_made_become_one(merging):
@@ -169,7 +165,6 @@ class TestDirectories:
         file = merging.d.find("moved")
         assert merging.rebase(BASE.replace("0:3:f", "0:1:f"))["d/moved"] == b"f"
         assert merging.d.find("moved") is file
-        assert merging.fates() == [("moved", Fate.CHANGED)]
 
     def test_removed_by_us_comes_back_with_what_they_added_only(self, merging):
         removed = merging.d
@@ -177,7 +172,6 @@ class TestDirectories:
             removed.unlink(name)
         merging.root.rmdir("d")
         assert merging.rebase(BASE + f"./d {FOO} 0:3:z\n") == base(d_x=..., d_y=..., d_z=b"foo")
-        assert merging.fates() == [("d", Fate.BACK)]
         assert merging.d is removed
         assert delta(snapshot(merging.draft)).replace_files == {"/d/x": "", "/d/y": ""}
 
@@ -189,7 +183,7 @@ class TestDirectories:
         merging.write(made, "x")
         assert merging.rebase(BASE + f"./d {FOO} 0:3:z\n") == base(d_x=b"bar", d_y=..., d_z=b"foo")
         assert merging.d is made
-        assert not merging.merged.conflicts
+        assert not merging.conflicts
         assert delta(snapshot(merging.draft)).replace_files == {
             "/d/x": "manifest_text/d/x",
             "/d/y": "",
@@ -198,7 +192,6 @@ class TestDirectories:
     def test_removed_by_them_goes_if_we_have_not_changed_it(self, merging):
         directory = merging.d
         assert merging.rebase(f". {FOO} 0:3:f 0:3:g\n") == base(d=..., d_x=..., d_y=...)
-        assert merging.fates() == [("d", Fate.GONE)]
         assert directory.is_removed
 
     def test_removed_by_them_and_moved_by_us_stays_as_a_whole(self, merging):
@@ -210,14 +203,13 @@ class TestDirectories:
             "/moved/y": "manifest_text/moved/y",
         }
 
-    def test_new_bases_are_told(self, merging):
-        directory, before = merging.d, (merging.draft.base.root, merging.d.base)
+    def test_each_is_on_top_of_the_one_in_the_new_tree(self, merging):
+        directory, before = merging.d, merging.draft.base
         merging.rebase(BASE)
-        now = merging.draft.base.root
-        assert merging.merged.bases == [
-            NewBase(merging.root, before[0], now),
-            NewBase(directory, before[1], now.subdirectories["d"]),
-        ]
+        now = merging.draft.base
+        assert now is not before
+        assert merging.root.base is now.root
+        assert directory.base is now.root.subdirectories["d"]
 
 
 class TestObjects:
@@ -226,8 +218,7 @@ class TestObjects:
     def test_clean_files_leave_the_draft(self, merging):
         for name in ("f", "g"):
             merging.root.open_file(name)
-        merging.rebase(BASE.replace("0:3:g", "0:1:g"))
-        assert merging.fates() == [("f", Fate.SAME), ("g", Fate.CHANGED)]
+        assert merging.rebase(BASE.replace("0:3:g", "0:1:g")) == base(g=b"f")
         assert not list(merging.root.own_files())
 
     def test_pinned_files_stay_and_show_what_theirs_shows(self, merging):
@@ -241,7 +232,6 @@ class TestObjects:
         assert not merging.draft.is_dirty
         assert same.extents.segments()[0].locator == f"{FOO}+Anew", "signatures become new"
         assert (same.revision, changed.revision) == (before[0], before[1] + 1)
-        assert merging.fates() == [("g", Fate.CHANGED)]
         changed.truncate(0)
         assert merging.root.changed == {"g"}
 

@@ -3,7 +3,8 @@
 import pytest
 
 from arvados_fuse.collection import repacking
-from arvados_fuse.collection.repacking import Moves, Place, small_segments
+from arvados_fuse.collection.places import Place
+from arvados_fuse.collection.repacking import Moves, small_segments
 from arvados_fuse.collection.tree import Segment, Tree
 
 A, B, C = ("a" * 32 + "+10", "b" * 32 + "+20", "c" * 32 + "+100")
