@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from arvados_fuse.api.connection import items_of
 from arvados_fuse.api.records import (
     COLLECTION_FIELDS,
     STATE_FIELDS,
     CollectionContent,
     Item,
     Record,
+    collection_content,
     collection_item,
     has_parameter,
     replication,
     text,
+    whole_number,
 )
 from arvados_fuse.errors import Forbidden
 
@@ -22,7 +25,18 @@ if TYPE_CHECKING:
 
     from arvados_fuse.api.connection import Connection
 
-__all__ = ["ArvadosWriting", "ClusterWriting"]
+__all__ = ["ArvadosWriting", "ClusterWriting", "Replaced"]
+
+
+class Replaced(NamedTuple):
+    """What became of a collection whose content was replaced.
+
+    content: what it has now
+    before: what others had made of it just before, if that is known and not what was expected
+    """
+
+    content: CollectionContent
+    before: CollectionContent | None
 
 
 class ClusterWriting(Protocol):
@@ -56,8 +70,12 @@ class ClusterWriting(Protocol):
         whole: whether to return the manifest of the result; else its text is ""
         """
 
-    def replace(self, uuid: str, manifest_text: str) -> CollectionContent:
-        """Replace the whole content of a collection."""
+    def replace(self, uuid: str, manifest_text: str, expected: str) -> Replaced | None:
+        """Replace the whole content of a collection.
+
+        expected: portable data hash of what is replaced. If it is not that, nothing is done, and
+            None is returned; what others do in the moment between is not noticed before, but after
+        """
 
     def replace_segments(self, uuid: str, replace_segments: Mapping[str, str]) -> CollectionContent:
         """Replace parts of blocks; see the API documentation of `replace_segments`."""
@@ -120,9 +138,50 @@ class ArvadosWriting:
             body["collection"]["manifest_text"] = manifest_text
         return self._changed(uuid, body, whole=whole)
 
-    def replace(self, uuid: str, manifest_text: str) -> CollectionContent:
-        """Replace the whole content of a collection."""
-        return self._changed(uuid, {"collection": {"manifest_text": manifest_text}}, whole=True)
+    def replace(self, uuid: str, manifest_text: str, expected: str) -> Replaced | None:
+        """Replace the whole content of a collection, if it is what is expected.
+
+        No request does both. So it is asked for just before, and the cluster is told to keep what
+        is replaced as a version (Arvados documentation, "Collection versioning"), which is looked
+        at afterwards.
+        """
+        fields = ["uuid", "portable_data_hash", "version"]
+        state = self._send(lambda client: client.collections().get(uuid=uuid, select=fields))
+        if text(state, "portable_data_hash") != expected:
+            return None
+        attributes = {"manifest_text": manifest_text, "preserve_version": True}
+        record = self._send(
+            lambda client: client.collections().update(
+                uuid=uuid,
+                body={"collection": attributes},
+                select=[*STATE_FIELDS, "manifest_text", "version"],
+            )
+        )
+        number = whole_number(record, "version")
+        # A cluster that keeps no versions counts none.
+        is_kept = number > whole_number(state, "version")
+        before = self._replaced(uuid, number - 1, expected) if is_kept else None
+        return Replaced(collection_content(record), before)
+
+    def _replaced(self, uuid: str, number: int, expected: str) -> CollectionContent | None:
+        """Return a stored version of a collection, unless it is the one that is expected."""
+        answer = self._send(
+            lambda client: client.collections().list(
+                filters=[["current_version_uuid", "=", uuid], ["version", "=", number]],
+                include_old_versions=True,
+                select=["uuid", "portable_data_hash"],
+                limit=1,
+                count="none",
+            )
+        )
+        for version in items_of(answer):
+            if text(version, "portable_data_hash") != expected:
+                stored = text(version, "uuid")
+                return collection_content(self._record(stored))
+        return None
+
+    def _record(self, uuid: str) -> Record:
+        return self._send(lambda client: client.collections().get(uuid=uuid))
 
     def replace_segments(self, uuid: str, replace_segments: Mapping[str, str]) -> CollectionContent:
         """Replace parts of blocks by the same bytes in other blocks."""

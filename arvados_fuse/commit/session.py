@@ -125,6 +125,8 @@ class Session:
     users: requests that are changing something now
     rebases: how often the draft was moved to another base
     is_sending: whether a commit is being sent now
+    is_adrift: whether the cluster has other content than the draft is on top of: what others had
+        changed in the moment before was replaced, and has to be brought back
     unanswered: what was sent last, if there was no answer, so that the cluster may have it or not
     stays: of a collection that is never saved, its blocks, by hash and size
     composing: held, without the file system's lock, while the manifest of a scratch collection is
@@ -156,6 +158,7 @@ class Session:
         self.used_at = time.monotonic()
         self.users = self.rebases = 0
         self.is_sending = False
+        self.is_adrift = False
         self.unanswered: Snapshot | None = None
         self.stays: dict[str, Stay] = {}
         self.composing = threading.Lock()
@@ -174,6 +177,11 @@ class Session:
     def is_scratch(self) -> bool:
         """Whether the collection is never saved."""
         return self.uuid.startswith(SCRATCH_PREFIX)
+
+    @property
+    def is_overtaking(self) -> bool:
+        """Whether a commit is under way that an answer of the cluster would not show as a whole."""
+        return self.is_sending or self.is_adrift
 
     @property
     def copies(self) -> Copies:

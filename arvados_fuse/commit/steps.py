@@ -183,7 +183,7 @@ class Steps:
     def _is_dirty(self, session: Session) -> bool:
         """Whether there is something to commit; if not, nothing is left of what was undone."""
         with self._locked:
-            if session.draft.is_dirty:
+            if session.draft.is_dirty or session.is_adrift:
                 return True
             session.let_go()
             session.sent.clear()
@@ -214,6 +214,7 @@ class Steps:
         content = self._cluster.collection(session.uuid)
         tree = Tree.from_manifest(content.manifest_text)
         with self._locked:
+            _give_up_what_was_replaced(session)
             self.rebase(session, content.item, tree, len(content.manifest_text))
 
     def rebase(self, session: Session, item: Item, tree: Tree, manifest_size: int) -> None:
@@ -248,7 +249,8 @@ class Steps:
     def _freeze(self, session: Session) -> _Frozen | None:
         with self._locked:
             session.let_go()
-            taken = snapshot(session.draft, whole=not self._writing.has_replace_files)
+            is_whole = session.is_adrift or not self._writing.has_replace_files
+            taken = snapshot(session.draft, whole=is_whole)
             if taken is not None and not (taken.is_expressible or taken.content):
                 taken = snapshot(session.draft, whole=True)
             session.owner.looked_through()
@@ -297,19 +299,43 @@ class Steps:
         try:
             content = self._request(session, frozen.taken)
             session.unanswered = None
+            if content is None:
+                return False
             self._settle(session, frozen, content)
         finally:
             session.is_sending = False
         return True
 
-    def _request(self, session: Session, taken: Snapshot) -> CollectionContent:
+    def _request(self, session: Session, taken: Snapshot) -> CollectionContent | None:
+        """Make the request; None if others came before it, so that it has to be made anew."""
         if taken.content is not None:
-            return self._writing.replace(session.uuid, full_manifest(taken))
+            return self._replace(session, full_manifest(taken))
         change = delta(taken)
         whole = session.manifest_size <= SMALL_MANIFEST or session.settled > MOST_SETTLED
         return self._writing.edit(
             session.uuid, change.replace_files, change.manifest_text, whole=whole
         )
+
+    def _replace(self, session: Session, manifest: str) -> CollectionContent | None:
+        replaced = self._writing.replace(session.uuid, manifest, session.portable_data_hash)
+        if replaced is None:
+            return None
+        content, before = replaced
+        if before is None:
+            return content
+        # Somebody has changed the collection between the question and the request, which has undone
+        # that. With theirs below and ours on top, all of it is sent once more.
+        tree = Tree.from_manifest(before.manifest_text)
+        with self._locked:
+            session.unanswered = None
+            _give_up_what_was_replaced(session)
+            self.rebase(session, before.item, tree, len(before.manifest_text))
+            session.portable_data_hash = content.item.portable_data_hash
+            session.commits += 1
+            session.is_adrift = True
+            session.owner.committed(content.item)
+        log.info("Merged what others did to %s while it was being replaced.", session.uuid)
+        return None
 
     def _settle(self, session: Session, frozen: _Frozen, content: CollectionContent) -> None:
         taken = frozen.taken
@@ -323,6 +349,7 @@ class Steps:
             session.sent.clear()
             session.forget_ids(f.file for f in taken.files if f.file.revision == f.revision)
             session.commits += 1
+            session.is_adrift = False
             session.portable_data_hash = content.item.portable_data_hash
             session.journal_base = session.portable_data_hash
             session.owner.committed(content.item)
@@ -338,3 +365,14 @@ class Steps:
             log.warning(
                 "%s is committed, but its journal is not shortened: %s", session.uuid, error
             )
+
+
+def _give_up_what_was_replaced(session: Session) -> None:
+    """Others have changed once more what they are to be given back: there is no merging that."""
+    if session.is_adrift:
+        session.is_adrift = False
+        log.warning(
+            "%s was changed by others twice while it was being replaced: what they did first may be"
+            " in a stored version alone (see .arvados#versions there).",
+            session.uuid,
+        )

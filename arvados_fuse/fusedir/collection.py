@@ -127,7 +127,7 @@ class CollectionDirectory(WritableCollection):
     @property
     def stale(self) -> bool:
         """Whether the cluster has to be asked before the content is used."""
-        if self._asked_in_vain and not (self.session is not None and self.session.is_sending):
+        if self._asked_in_vain and not (self.session is not None and self.session.is_overtaking):
             return True
         trust = self.around.trust
         return trust.now() >= self._content_until or trust.clock() >= self._signed_until
@@ -201,7 +201,7 @@ class CollectionDirectory(WritableCollection):
     def landed(self, fetched: _Fetched) -> None:
         """Take over the record, and the tree if there is a new one."""
         session = self.session
-        if session is not None and (session.is_sending or session.commits != fetched.commits):
+        if session is not None and (session.is_overtaking or session.commits != fetched.commits):
             # What was asked for before a commit of ours, or during one, says nothing about now.
             self.valid_until = self._content_until = self.around.clock() + 1.0
             self._asked_in_vain = True

@@ -141,7 +141,9 @@ def _discovery(host: str) -> dict[str, Any]:
             "contents": method("groups/contents", uuid="string", **lists),
         },
         "collections": {
-            "get": method("collections/{uuid}", uuid="string", select="array"),
+            "get": method(
+                "collections/{uuid}", uuid="string", select="array", include_trash="boolean"
+            ),
             "list": method("collections", **lists),
         },
     }

@@ -11,19 +11,12 @@ from itertools import count
 
 import pytest
 
-from tests.support.cluster import RunningCluster
 from tests.support.contents import create
 from tests.support.mounts import ARV_MOUNT, RunningMount
 from tests.support.people import Person
 from tests.support.workplace import saved
 
 BEFORE = b"before " * 1000
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    with RunningCluster(tmp_path_factory.mktemp("cluster")) as running:
-        yield running
 
 
 @pytest.fixture

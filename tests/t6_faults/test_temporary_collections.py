@@ -13,24 +13,13 @@ import time
 import arvados.collection
 import pytest
 
-from tests.support.cluster import RunningCluster
 from tests.support.contents import create, pseudo_random
 from tests.support.mounts import RunningMount
 from tests.support.workplace import errno_of, shown
 
+pytestmark = pytest.mark.usefixtures("no_faults")
+
 CONTENT = pseudo_random(200_000)
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    with RunningCluster(tmp_path_factory.mktemp("cluster")) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def no_faults(cluster):
-    yield
-    cluster.set_faults([])
 
 
 class Mounted:
