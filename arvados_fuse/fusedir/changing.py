@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from arvados_fuse.collection.draft import DraftDirectory, DraftFile, check_name
+from arvados_fuse.collection.draft import DraftDirectory, DraftFile
 from arvados_fuse.collection.rename import check_depth, rename
 from arvados_fuse.errors import (
     Busy,
@@ -16,11 +16,11 @@ from arvados_fuse.errors import (
     FileSystemError,
     IsDirectory,
     NotDirectory,
-    NotPermitted,
     OtherCollection,
 )
 from arvados_fuse.fusedir.directory import Directory
 from arvados_fuse.fusedir.file_changes import FileChanges, WritableTop
+from arvados_fuse.fusedir.names import check_new_name
 from arvados_fuse.fusefile import AttributeChange, CollectionFile, kept_with
 from arvados_fuse.journal.records import Mkdir, Rename, Rmdir, Unlink
 
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from arvados_fuse.fresh import FreshBase
 
 __all__ = ["ChangingDirectory", "CollectionSubdirectory"]
-
-RESERVED = ".arvados#"
-"""Begins names that stand for something of the mount's own."""
 
 
 class ChangingDirectory(FileChanges):
@@ -50,7 +47,7 @@ class ChangingDirectory(FileChanges):
 
         Raises Exists, InvalidArgument, NameTooLong, NameNotText, and what `begin` does.
         """
-        _check_new_name(name)
+        check_new_name(name)
         with self._changing(self) as session:
             self._check_free(name)
             entry = self.own_draft().create(name)
@@ -62,7 +59,7 @@ class ChangingDirectory(FileChanges):
 
     def mkdir(self, name: str) -> Directory:
         """Make a new directory. May give the lock up; raises as `create`."""
-        _check_new_name(name)
+        check_new_name(name)
         with self._changing(self) as session:
             self._check_free(name)
             check_depth(self.own_draft())
@@ -108,12 +105,13 @@ class ChangingDirectory(FileChanges):
     def move(self, name: str, target: Directory, new_name: str) -> None:
         """Move an entry to another directory, or give it another name. May give the lock up.
 
-        Raises NotPermitted if `target` is no directory of a collection, NoSuchEntry, IsDirectory,
-        NotDirectory, NotEmpty, InvalidArgument, and what `begin` does.
+        Raises what `not_taken` says if `target` is no directory of a collection, NoSuchEntry,
+        IsDirectory, NotDirectory, NotEmpty, InvalidArgument, and what `begin` does.
         """
         if not isinstance(target, ChangingDirectory):
-            raise NotPermitted("Files can be moved within collections and between them only.")
-        _check_new_name(new_name)
+            with self._changing(self):
+                raise target.not_taken(isinstance(self._entry(name), Directory))
+        check_new_name(new_name)
         if target.collection is not self.collection:
             if target.collection.journal_name == self.collection.journal_name:
                 # Not EXDEV: who copies instead may remove the file first, which is the same.
@@ -299,13 +297,6 @@ class ChangingDirectory(FileChanges):
     def _path_in_collection(self, key: str) -> str:
         path = self.own_draft().path()
         return f"{path}/{key}" if path else key
-
-
-def _check_new_name(name: str) -> None:
-    """Raise NotPermitted for a name that is the mount's own, and as `check_name`."""
-    check_name(name)
-    if name.startswith(RESERVED):
-        raise NotPermitted(f"{name!r} is a name of the mount's own; choose another.")
 
 
 class CollectionSubdirectory(ChangingDirectory):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from arvados_fuse.errors import NoSuchEntry, NotPermitted
+from arvados_fuse.errors import FileSystemError, NoSuchEntry, NotPermitted
 from arvados_fuse.fresh import FreshBase
 from arvados_fuse.fusedir.status import MOUNT_RECORD, StatusFile
 
@@ -183,6 +183,11 @@ class Directory(FreshBase):
     def not_permitted(self) -> NotPermitted:
         """Return the error for a change that no right would allow."""
         return NotPermitted(f"Nothing can be changed in {self.path()}.")
+
+    def not_taken(self, is_directory: bool) -> FileSystemError:
+        """Return the error for what comes from a collection, to be an entry here."""
+        del is_directory
+        return self.not_permitted()
 
     def negative_lifetime(self, now: float) -> float:
         """For how many seconds after `now` the kernel may trust that a name is not there."""

@@ -11,11 +11,16 @@ import re
 from collections.abc import Container, Sequence
 from typing import Any
 
-__all__ = ["NAME_MAX", "NameRules"]
+from arvados_fuse.collection.draft import check_name
+from arvados_fuse.errors import NotPermitted
+
+__all__ = ["NAME_MAX", "NameRules", "check_new_name"]
 
 NAME_MAX = 255
 """Longest name in bytes that programs can be expected to take (Linux, <limits.h>)."""
 
+_RESERVED = ".arvados#"
+"""Begins names that stand for something of the mount's own."""
 
 _UNSHOWABLE = re.compile("[/\0\ud800-\udc7f\udd00-\udfff]")
 """What no directory can show. JSON may hold halves of surrogate pairs, which have no UTF-8; some of
@@ -26,6 +31,13 @@ _MARKED = re.compile(r" \([0-9a-z]{5}-[0-9a-z]{5}-[0-9a-z]{15}\)$")
 
 _CUT_TAIL = 9
 """Length of the mark at the end of a name that was too long."""
+
+
+def check_new_name(name: str) -> None:
+    """Raise NotPermitted for a name that is the mount's own, and as `check_name`."""
+    check_name(name)
+    if name.startswith(_RESERVED):
+        raise NotPermitted(f"{name!r} is a name of the mount's own; choose another.")
 
 
 class NameRules:

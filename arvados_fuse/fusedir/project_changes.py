@@ -10,14 +10,19 @@ from typing import TYPE_CHECKING, Any
 from arvados_fuse.errors import (
     ClusterError,
     Exists,
+    FileSystemError,
+    InvalidArgument,
     NoSuchEntry,
     NotEmpty,
     NotPermitted,
     NotSupported,
+    OtherCollection,
     ReadOnly,
 )
+from arvados_fuse.fusedir.changing import ChangingDirectory
 from arvados_fuse.fusedir.collection import CollectionDirectory
 from arvados_fuse.fusedir.directory import Directory, Surroundings
+from arvados_fuse.fusedir.names import check_new_name
 
 if TYPE_CHECKING:
     from arvados_fuse.api import Item
@@ -93,7 +98,11 @@ class ChangingProject(Directory):
         raise NotSupported(f"There are no files in {self.path()}.")
 
     def mkdir(self, name: str) -> Directory:
-        """Make an empty collection. May give the lock up. Raises Exists."""
+        """Make an empty collection. May give the lock up.
+
+        Raises Exists, and what `check_new_name` does.
+        """
+        check_new_name(name)
         writing = self.check_writable()
         if self._child_or_none(name) is not None:
             raise Exists(f"{name!r} is in {self.path()} already.")
@@ -127,12 +136,17 @@ class ChangingProject(Directory):
         self.went(name)
 
     def move(self, name: str, target: Directory, new_name: str) -> None:
-        """Give a collection another name, or move it to another project. May give the lock up."""
+        """Give a collection another name, or move it to another project. May give the lock up.
+
+        Raises NotPermitted, OtherCollection if it would become a directory of another collection,
+        and what `check_new_name` does.
+        """
+        check_new_name(new_name)
         writing = self.check_writable()
-        if not isinstance(target, ChangingProject):
-            raise NotPermitted("A collection can be moved to a project only.")
-        target.check_writable()
         collection = self._collection(name)
+        if not isinstance(target, ChangingProject):
+            raise self._not_moved(collection, target)
+        target.check_writable()
         there = target._child_or_none(new_name)
         if there is collection:
             return
@@ -147,6 +161,21 @@ class ChangingProject(Directory):
         )
         if moved:
             self._moved(name, collection, target, new_name, moved[0])
+
+    @staticmethod
+    def _not_moved(collection: CollectionDirectory, target: Directory) -> FileSystemError:
+        """Return the error for a collection that is to be moved elsewhere than to a project."""
+        if not isinstance(target, ChangingDirectory):
+            return target.not_permitted()
+        if target.collection.journal_name == collection.journal_name:
+            return InvalidArgument(f"{collection.path()} cannot be moved into itself.")
+        return OtherCollection(f"{collection.path()} can be copied into another collection.")
+
+    def not_taken(self, is_directory: bool) -> FileSystemError:
+        """Return the error for what comes from a collection: a directory can become one."""
+        if is_directory:
+            return OtherCollection(f"A directory can be copied to {self.path()}.")
+        return self.not_permitted()
 
     def _moved(
         self,
