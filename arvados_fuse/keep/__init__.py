@@ -6,7 +6,7 @@ From the outside in:
 - ``block``: :class:`~arvados_fuse.keep.block.Block`, what a reader holds; ``arrival``: one block
   on its way, with its waiting readers and those who were given bytes before the checksum matched;
 - ``shelf``: the byte limit and the order of eviction; ``storage`` and ``disk``: memory and files;
-  ``workers``: the threads that fill blocks;
+  ``blockfile``: how a file is written; ``workers``: the threads that fill blocks;
 - ``client``: GET from and PUT to the Keep services, in rounds; ``transfer``: one body into memory;
   ``writing``: copies and storage classes of one block that is being stored; ``exchange``: one
   request; ``connections``: kept-alive HTTP; ``verdicts``: what a failed try means; ``services``:

@@ -1,5 +1,6 @@
 """A block as its readers see it."""
 
+import threading
 from typing import Protocol
 
 from arvados_fuse.keep.arrival import Arrival, Witness
@@ -28,10 +29,22 @@ class Block:
         time. Slices stay valid for as long as they are held.
     used: readers may set this to True to keep the block longer; eviction takes it back once
 
-    Reading needs no lock. `settle` and `evict` belong to the cache.
+    A block may lie in two places, in memory and on a disk; it is read from memory then.
+
+    Reading needs no lock. `settle`, `settle_later` and `leave` belong to the cache.
     """
 
-    __slots__ = ("_arrival", "_locator", "_owner", "hash", "size", "used", "view")
+    __slots__ = (
+        "_arrival",
+        "_later",
+        "_locator",
+        "_moving",
+        "_owner",
+        "hash",
+        "size",
+        "used",
+        "view",
+    )
 
     def __init__(self, locator: str, parts: Locator, arrival: Arrival, owner: BlockOwner) -> None:
         self.hash = parts.hash
@@ -41,6 +54,13 @@ class Block:
         self._locator = locator
         self._arrival: Arrival | None = arrival
         self._owner = owner
+        self._moving = threading.Lock()  # while the two views change
+        self._later: memoryview | None = None  # to be read from when `view` is given up
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the block can be read from another place when its view is given up."""
+        return self._later is not None
 
     def read(self, start: int, end: int, witness: Witness) -> memoryview:
         """The bytes from `start` to `end`, waiting for them if need be; read-only.
@@ -63,7 +83,18 @@ class Block:
         self.view = view
         self._arrival = None
 
-    def evict(self) -> None:
-        """Forget the memory; it is given back when the last slice of it is gone."""
-        self._owner.forget(self)
-        self.view = None
+    def settle_later(self, view: memoryview) -> None:
+        """The settled block is to be read from `view` when that which it has now is given up."""
+        with self._moving:
+            self._later = view
+
+    def leave(self, view: memoryview) -> None:
+        """Give up one of the views; its memory goes back when the last slice of it is gone."""
+        with self._moving:
+            if self._later is view:
+                self._later = None
+            elif self._later is not None:
+                self.view, self._later = self._later, None
+            else:
+                self._owner.forget(self)
+                self.view = None

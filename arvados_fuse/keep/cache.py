@@ -3,7 +3,8 @@
 Readers call :meth:`BlockCache.get`, which never waits, and read from the Block that it returns. A
 block that is not here is filled by one of a few threads: from the disk cache, else from a Keep
 service into memory; once verified it moves to disk, or stays in RAM where there is no disk cache
-or the disk cannot take it.
+or the disk cannot take it. If it has been written past the kernel's page cache (see `blockfile`),
+it stays in RAM for a while, too, so that whoever has asked for it ahead need not wait for the disk.
 
 `get` starts a fill whoever calls it and whether or not anybody reads the block afterwards: handles
 that are read in order call it ahead of their readers.
@@ -43,6 +44,9 @@ _RAM_SLOTS = 16384
 _FILL_THREADS = 6
 _STALL_TIMEOUT_S = 600.0
 """A reader gives up after this long without one byte: a little longer than all retries last."""
+
+_LINGER_S = 10.0
+"""Blocks that are on disk, too, leave our memory when no other has come for so long."""
 
 _TROUBLE_INTERVAL_S = 3600.0
 """A disk that cannot take blocks is worth a line so often."""
@@ -95,6 +99,7 @@ class BlockCache:
         self._closed = False
         self._workers = Workers(fill_threads, "keep-fill")
         self._trouble_told_at = -math.inf
+        self._lingering: threading.Timer | None = None  # until blocks leave our memory
 
     @classmethod
     def in_ram(
@@ -166,6 +171,8 @@ class BlockCache:
         with self._lock:
             self._closed = True
             arrivals = list(self._filling)
+            if self._lingering is not None:
+                self._lingering.cancel()
         for arrival in arrivals:
             arrival.fail(_closed_error())
         self._workers.close(timeout_s)
@@ -258,20 +265,38 @@ class BlockCache:
         block.settle(memory.toreadonly())
         if self._move_to_disk(block, memory):
             self._ram.cancel(block.size)
-        else:
-            self._ram.store(block, memory)
+            return
+        self._ram.store(block, memory)
+        if block.is_elsewhere:
+            self._let_go_later()
 
     def _move_to_disk(self, block: Block, content: memoryview) -> bool:
-        """Put a block on the disk's shelf. False when there is none or it cannot take the block."""
+        """Put a block on the disk's shelf.
+
+        False when it is to stay in memory: because there is no disk, or that cannot take it, or it
+        has it, but not in the kernel's memory. In this case readers go on to use ours for a while.
+        """
         if self._disk is None:
             return False
         try:
             self._disk.reserve(block.size)
-            self._disk.store(block, content)
+            return self._disk.store(block, content)
         except OSError as error:
             self._tell_trouble(error)
             return False
-        return True
+
+    def _let_go_later(self) -> None:
+        """Give memory back when no other block has come for a while."""
+        timer = threading.Timer(_LINGER_S, self._ram.relinquish)
+        timer.daemon = True
+        timer.name = "keep-linger"
+        with self._lock:
+            if self._closed:
+                return
+            if self._lingering is not None:
+                self._lingering.cancel()
+            self._lingering = timer
+        timer.start()
 
     def _tell_trouble(self, error: OSError) -> None:
         """Log, once in a while, that the disk cache does not work."""

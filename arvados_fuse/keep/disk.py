@@ -27,6 +27,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from arvados_fuse.keep.blockfile import BlockWriter
 from arvados_fuse.keep.locators import MAX_BLOCK_SIZE
 from arvados_fuse.keep.storage import DamagedCopy, footprint
 
@@ -45,9 +46,8 @@ _SCAN_INTERVAL_S = 60.0
 _RESERVE = 0.05
 """Share of the space that the disk would have free without this cache that is never used."""
 
-_WRITE_SLICE = 1 << 20
 _CHECK_SLICE = 1 << 18
-"""Bytes at once. Measured: one large write is slower, and the check's buffer fits into L2."""
+"""Bytes at once. Measured: the buffer fits into L2."""
 
 _OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 """For files found by name, which may be anything: follow no link, wait for no pipe."""
@@ -89,12 +89,15 @@ class DiskStorage:
     or released. A thread that wants to store counts them now and then by looking at the directory.
     One that another process uses cannot be deleted; it is that process's to count.
 
+    writer: writes the files
+
     Raises OSError when the directory cannot be made.
     """
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, writer: BlockWriter | None = None) -> None:
         self._directory = Path(directory)
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._writer = writer or BlockWriter()
         self._lock = threading.Lock()  # of the fields below; never held during I/O
         self._open: dict[str, int] = {}  # how many spaces of a block exist here
         self._idle: OrderedDict[str, int] = OrderedDict()  # bytes on disk by hash, oldest first
@@ -118,7 +121,7 @@ class DiskStorage:
                 if status.st_size != size:
                     _delete(descriptor, path)
                     raise DamagedCopy(f"{path} has {status.st_size} bytes instead of {size}")
-                space = DiskSpace(self, block_hash, descriptor, path)
+                space = DiskSpace(self, block_hash, descriptor, path, is_in_memory=True)
                 with contextlib.suppress(OSError):  # not our file: the order suffers, no more
                     os.utime(descriptor, ns=(time.time_ns(), status.st_mtime_ns))
                 self._opened(space)
@@ -133,8 +136,8 @@ class DiskStorage:
         path.parent.mkdir(mode=0o700, exist_ok=True)
         descriptor, draft = _create_draft(path.parent, block_hash)
         try:
-            _write(descriptor, content)
-            space = DiskSpace(self, block_hash, descriptor, path)
+            is_cached = self._writer.write(descriptor, content)
+            space = DiskSpace(self, block_hash, descriptor, path, is_in_memory=is_cached)
             draft.rename(path)
         except BaseException:
             with contextlib.suppress(OSError):  # the first error is the one to tell
@@ -209,13 +212,23 @@ class DiskSpace:
 
     hash: the block's
     view: its bytes
+    is_in_memory: whether they are in the kernel's page cache once the file is written or verified
     """
 
-    __slots__ = ("_descriptor", "_path", "_storage", "hash", "view")
+    __slots__ = ("_descriptor", "_path", "_storage", "hash", "is_in_memory", "view")
 
-    def __init__(self, storage: DiskStorage, block_hash: str, descriptor: int, path: Path) -> None:
+    def __init__(
+        self,
+        storage: DiskStorage,
+        block_hash: str,
+        descriptor: int,
+        path: Path,
+        *,
+        is_in_memory: bool,
+    ) -> None:
         """Take over the descriptor of a locked file, all of which is the block, and map it."""
         self.hash = block_hash
+        self.is_in_memory = is_in_memory
         self.view = memoryview(mmap.mmap(descriptor, 0, prot=mmap.PROT_READ))
         self._storage = storage
         self._descriptor = descriptor
@@ -285,22 +298,6 @@ def _create_draft(directory: Path, block_hash: str) -> tuple[int, Path]:
         os.close(descriptor)
         raise FileNotFoundError(errno.ENOENT, "another process took it for a leftover", str(draft))
     return descriptor, draft
-
-
-def _write(descriptor: int, content: memoryview) -> None:
-    """Write a whole block to an empty file. Raises OSError, before the first byte if it won't fit.
-
-    The length is allocated first; besides, a file in few pieces is written several times as fast.
-    """
-    try:
-        os.posix_fallocate(descriptor, 0, len(content))
-    except OSError as error:
-        if error.errno != errno.EOPNOTSUPP:
-            raise
-    position = 0
-    while position < len(content):
-        piece = content[position : position + _WRITE_SLICE]
-        position += os.pwrite(descriptor, piece, position)
 
 
 def _delete(descriptor: int, path: Path) -> None:

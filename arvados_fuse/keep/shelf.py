@@ -65,10 +65,11 @@ class Shelf:
         with self._lock:
             self._held -= footprint(size)
 
-    def store(self, block: Block, content: memoryview) -> None:
+    def store(self, block: Block, content: memoryview) -> bool:
         """Store a verified block in the room reserved for it, and let it be read from there.
 
-        Raises OSError; the reservation is given back then.
+        Returns whether it is. If it would have to be read from the disk first, it is read from
+        where it is now until that is given up. Raises OSError; the reservation is given back then.
         """
         try:
             space = self._storage.store(block.hash, content)
@@ -76,12 +77,22 @@ class Shelf:
             self.cancel(block.size)
             raise
         self._place(block, space)
+        return space.is_in_memory
 
     def adopt(self, block: Block, copy: StoredCopy) -> None:
         """Let a block be read from the verified copy that the storage had of it."""
         with self._lock:
             self._held += footprint(block.size)
         self._place(block, copy)
+
+    def relinquish(self) -> None:
+        """Give up every block that lies on another shelf, too."""
+        with self._lock:
+            taken = [(block, space) for block, space in self._row.items() if block.is_elsewhere]
+            for block, _ in taken:
+                del self._row[block]
+                self._held -= footprint(block.size)
+        _release(taken)
 
     def close(self) -> None:
         """Release every block."""
@@ -90,7 +101,10 @@ class Shelf:
         _release(released)
 
     def _place(self, block: Block, space: Space) -> None:
-        block.settle(space.view)
+        if space.is_in_memory:
+            block.settle(space.view)
+        else:
+            block.settle_later(space.view)
         with self._lock:
             self._row[block] = space
             surplus = [self._take() for _ in range(len(self._row) - self._slots)]
@@ -108,7 +122,7 @@ class Shelf:
             if not self._row:
                 return False
             block, space = self._take()
-        block.evict()
+        block.leave(space.view)
         space.discard()
         return True
 
@@ -128,5 +142,5 @@ class Shelf:
 def _release(taken: list[tuple[Block, Space]]) -> None:
     """Close blocks that were taken off a shelf, without deleting what is stored."""
     for block, space in taken:
-        block.evict()
+        block.leave(space.view)
         space.release()

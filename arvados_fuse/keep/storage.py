@@ -18,6 +18,10 @@ class Space(Protocol):
     def view(self) -> memoryview:
         """The block's bytes, read-only. Stays valid for as long as it or a slice of it is held."""
 
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether all of the view is in memory now, be it the kernel's or our own."""
+
     def release(self) -> None:
         """Nobody here uses the block any more; let it stay where that costs no memory."""
 
@@ -109,6 +113,8 @@ class RamStorage:
 
 class RamSpace:
     """A verified block in anonymous memory."""
+
+    is_in_memory = True
 
     def __init__(self, content: memoryview) -> None:
         self.view = content.toreadonly()

@@ -22,6 +22,7 @@ from arvados_fuse.errors import (
     ManifestError,
     TimedOut,
 )
+from arvados_fuse.keep.blockfile import BlockWriter
 from arvados_fuse.keep.cache import Block, BlockCache
 from arvados_fuse.keep.disk import DiskStorage
 from arvados_fuse.keep.shelf import Shelf
@@ -93,6 +94,26 @@ def disk_cache(
     )
 
 
+class PastCache(BlockWriter):
+    """Writes files that the kernel does not have in memory then, as far as it says."""
+
+    def write(self, descriptor: int, content: memoryview) -> bool:
+        super().write(descriptor, content)
+        return False
+
+
+def cache_past_page_cache(
+    source: ScriptedSource, directory: Path, ram_limit: int, disk_limit: int = 1 << 20
+) -> BlockCache:
+    return BlockCache(
+        source,
+        Shelf(RamStorage(), limit=ram_limit, slots=100),
+        Shelf(DiskStorage(str(directory), PastCache()), limit=disk_limit, slots=100),
+        metrics=Metrics(),
+        fill_threads=1,
+    )
+
+
 def read(block: Block, witness: RecordingWitness = NOBODY) -> bytes:
     return bytes(block.read(0, block.size, witness))
 
@@ -103,6 +124,11 @@ def wait_until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < ends_at, "it never happened"
         time.sleep(0.001)
+
+
+def mapped_file(memory: object) -> bool:
+    """Whether the memory of a view is a file of the disk cache: that is mapped for reading only."""
+    return memoryview(memory).readonly  # type: ignore[arg-type]
 
 
 class Steps:
@@ -562,6 +588,54 @@ def test_slices_outlive_the_eviction_of_their_block(source: ScriptedSource, tmp_
         assert bytes(held) == bytes(PAGE)
 
 
+# -- blocks that the disk has, but not the kernel's page cache
+
+
+def test_a_block_past_the_page_cache_is_read_from_memory_for_a_while_and_then_from_the_disk(
+    source: ScriptedSource, tmp_path: Path
+) -> None:
+    cache = cache_past_page_cache(source, tmp_path, ram_limit=8 * PAGE)
+    blocks = [settled(cache, locator) for locator in blocks_of(source, 4)]
+    assert (cache.ram_held, cache.disk_held) == (8 * PAGE, 16 * PAGE)
+    memories = [block.view.obj for block in blocks if block.view is not None]
+    files = [memory for memory in memories if mapped_file(memory)]
+    assert memories[:2] == files, "the first two have left our memory"
+    assert [read(block) for block in blocks] == [bytes([n]) * 4 * PAGE for n in range(4)]
+    assert len(source.gets) == 4
+    cache.close()
+
+
+def test_memory_is_given_back_when_no_other_block_comes(
+    source: ScriptedSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("arvados_fuse.keep.cache._LINGER_S", 0.01)
+    cache = cache_past_page_cache(source, tmp_path, ram_limit=1 << 20)
+    blocks = [settled(cache, locator) for locator in blocks_of(source, 3)]
+    wait_until(lambda: cache.ram_held == 0)
+    assert all(mapped_file(block.view.obj) for block in blocks if block.view is not None)
+    assert [read(block) for block in blocks] == [bytes([n]) * 4 * PAGE for n in range(3)]
+    assert len(source.gets) == 3
+    cache.close()
+
+
+def test_a_block_that_the_disk_gives_up_first_stays_in_memory_until_its_turn(
+    source: ScriptedSource, tmp_path: Path
+) -> None:
+    cache = cache_past_page_cache(source, tmp_path, ram_limit=8 * PAGE, disk_limit=4 * PAGE)
+    a, b, c = blocks_of(source, 3)
+    first = settled(cache, a)
+    settled(cache, b)
+    assert cache.disk_held == 4 * PAGE
+    assert cache.get(a) is first
+    assert read(first) == bytes(4 * PAGE)
+    assert source.gets == [a, b]
+    settled(cache, c)
+    wait_until(lambda: first.view is None)
+    assert read(cache.get(a)) == bytes(4 * PAGE)
+    assert source.gets == [a, b, c, a]
+    cache.close()
+
+
 def test_memory_goes_back_when_block_and_slices_are_gone(source: ScriptedSource) -> None:
     """No frame of an idle fill thread and no finished transfer may hold on to 64 MiB."""
     cache = ram_cache(source, 4 * PAGE)
@@ -635,6 +709,30 @@ def test_blocks_over_the_slots_are_closed_but_stay_on_disk(
     assert metrics.cache_disk_hits == 1
     cache.close()
     assert not caplog.records
+
+
+def test_readers_are_right_while_blocks_go_from_memory_to_the_disk_and_away(
+    source: ScriptedSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four threads, eight blocks, memory for two of them and disk for three."""
+    monkeypatch.setattr("arvados_fuse.keep.cache._LINGER_S", 0.0)
+    cache = cache_past_page_cache(source, tmp_path, ram_limit=8 * PAGE, disk_limit=12 * PAGE)
+    locators = blocks_of(source, 8)
+
+    def reader(seed: int) -> int:
+        wrong = 0
+        for step in range(300):
+            number = (seed * 31 + step * 7) % 8
+            piece = cache.get(locators[number]).read(PAGE, 2 * PAGE, NOBODY)
+            wrong += bytes(piece) != bytes([number]) * PAGE
+        return wrong
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(reader, range(4))) == 0
+    wait_until(lambda: not cache.filling and not cache.ram_held)
+    assert cache.disk_held <= 12 * PAGE
+    cache.close()
+    assert not cache.disk_held
 
 
 def test_a_quiet_run_logs_nothing(
