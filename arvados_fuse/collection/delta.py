@@ -25,7 +25,7 @@ changed; else it is put together from what is in it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -114,6 +114,15 @@ class Snapshot:
         except UnicodeEncodeError:
             return False
         return True
+
+    def blocks(self) -> set[str]:
+        """Hash and size of the blocks of Keep that the files have bytes from."""
+        return set().union(*(frozen.extents.blocks() for frozen in self.files))
+
+    def sign(self, locators: Mapping[str, str]) -> None:
+        """Let blocks have other locators, by hash and size; see ExtentMap.sign."""
+        for frozen in self.files:
+            frozen.extents.sign(locators)
 
     def pending_chunks(self) -> set[ChunkLike]:
         """The chunks that have to be uploaded, as far as the files need them."""

@@ -17,10 +17,15 @@ if TYPE_CHECKING:
 
     from arvados_fuse.commit.copies import Copies
 
-__all__ = ["KnownBlocks"]
+__all__ = ["KnownBlocks", "lasting_clock"]
 
 MOST_BLOCKS = 4096
 """Blocks that are remembered: about a megabyte."""
+
+
+def lasting_clock() -> float:
+    """Seconds that go on while the machine sleeps, as the lives of signatures and garbage do."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class _Known(NamedTuple):
@@ -45,7 +50,7 @@ class KnownBlocks:
         self,
         token: Callable[[], str],
         lifetime_s: float,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = lasting_clock,
     ) -> None:
         self.token = token
         self._lifetime_s = lifetime_s

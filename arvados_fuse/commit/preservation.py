@@ -13,9 +13,9 @@ still good.
 from __future__ import annotations
 
 import logging
-import time
 from typing import TYPE_CHECKING
 
+from arvados_fuse.commit.known import lasting_clock
 from arvados_fuse.commit.reading import read_block
 from arvados_fuse.commit.session import Stay
 from arvados_fuse.errors import AccessRefused, BlockCorrupt, BlockLost
@@ -68,7 +68,7 @@ class Preservation:
         with self._locked:
             blocks = session.locators()
             session.stays = {b: stay for b, stay in session.stays.items() if b in blocks}
-            before = time.monotonic() - self._longest_stay_s
+            before = lasting_clock() - self._longest_stay_s
             old = {
                 block: stay
                 for block, stay in session.stays.items()
@@ -88,7 +88,7 @@ class Preservation:
         finally:
             with self._locked:
                 session.sign(fresh)
-                session.stays.update(dict.fromkeys(fresh, Stay(token, time.monotonic())))
+                session.stays.update(dict.fromkeys(fresh, Stay(token, lasting_clock())))
         if fresh:
             log.info("Stored %d blocks of %s anew.", len(fresh), session.uuid)
         if lost:

@@ -2,7 +2,8 @@
 
 The cluster takes a manifest only if each of its blocks is signed, for the token of the request and
 for longer than now (Arvados documentation, "Keep locator format"). After a new token, or a long
-time in which nothing could be committed, there are blocks of which neither is true any more.
+time in which nothing could be committed, there are blocks of which neither is true any more. By then
+they may not even be in Keep.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from arvados_fuse.api import Cluster
+    from arvados_fuse.collection.delta import Snapshot
     from arvados_fuse.commit.session import Session
     from arvados_fuse.commit.uploads import Uploader
 
@@ -61,6 +63,33 @@ class Resigning:
         with self._locked:
             session.sign(fresh)
         log.info("Got new signatures for %d blocks of %s.", len(fresh), session.uuid)
+
+    def send_again(self, session: Session, taken: Snapshot) -> None:
+        """Send again what Keep may have collected as garbage since it was sent, or found there.
+
+        That is what was not stored lately, and is not part of the present version either. Keep
+        collects what no collection has and nobody has stored for the lifetime of a signature, and
+        who is an administrator is not told (Arvados documentation, "Balancing Keep servers").
+
+        taken: what is going to be committed; gets the new locators too
+        Raises what sending raises.
+        """
+        with self._locked:
+            copies, base = session.copies, session.present
+            wanted = taken.blocks()
+            sent = {block: session.sent[block] for block in wanted & session.sent.keys()}
+        again = {
+            block: self._uploader.upload_again(block, upload.chunk, upload.parts, copies)
+            for block, upload in sent.items()
+            if not self._uploader.is_there(block, copies, base)
+        }
+        if not again:
+            return
+        fresh = {block: done.result().spots[0].stored.locator for block, done in again.items()}
+        taken.sign(fresh)
+        with self._locked:
+            session.sign(fresh)
+        log.info("Sent %d blocks of %s again.", len(fresh), session.uuid)
 
     def _signed(self, ident: str, blocks: set[str]) -> dict[str, str]:
         """Return locators that the manifest of a collection has, if it is there."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 from arvados_fuse.collection.draft import Draft, DraftDirectory, DraftFile
 from arvados_fuse.collection.extents import Pending, Stored
 from arvados_fuse.collection.locator import block_name
+from arvados_fuse.commit.known import lasting_clock
 from arvados_fuse.journal.records import (
     Attach,
     Create,
@@ -99,7 +100,7 @@ class Stay(NamedTuple):
 
     token: the one that it was stored with, or an older one of this mount
     since: when it was stored, or later by half of a signature's life at most; in seconds of
-        time.monotonic
+        `lasting_clock`
     """
 
     token: str
@@ -182,6 +183,12 @@ class Session:
     def is_overtaking(self) -> bool:
         """Whether a commit is under way that an answer of the cluster would not show as a whole."""
         return self.is_sending or self.is_adrift
+
+    @property
+    def present(self) -> Tree | None:
+        """The present version, if the draft is on top of it and its block signatures hold."""
+        is_present = self.owner.signatures_hold and not self.settled
+        return self.draft.base if is_present else None
 
     @property
     def copies(self) -> Copies:
@@ -312,9 +319,7 @@ class Session:
         future = self._uploads.get(chunk)
         if future is None or _has_failed(future):
             # What is not part of the present version may be collected as garbage at any time.
-            is_present = self.owner.signatures_hold and not self.settled
-            base = self.draft.base if is_present else None
-            future = self._uploader.upload(cast("Chunk", chunk), parts, self.copies, base)
+            future = self._uploader.upload(cast("Chunk", chunk), parts, self.copies, self.present)
             self._uploads[chunk] = future
         return future
 
@@ -330,7 +335,7 @@ class Session:
             parts = [(spot.offset, spot.size) for spot in spots]
             self.sent[block] = Sent(cast("Chunk", chunk), parts)
             if self.is_scratch:
-                self.stays[block] = Stay(uploaded.token, time.monotonic())
+                self.stays[block] = Stay(uploaded.token, lasting_clock())
         for file in self._users.get(chunk, ()):
             if file.parent is not None:
                 file.extents.place(chunk, spots)

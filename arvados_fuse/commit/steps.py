@@ -135,6 +135,7 @@ class Steps:
             return True
         started_at = time.monotonic()
         self.bring_blocks(session, frozen.taken)
+        self._resigning.send_again(session, frozen.taken)
         if time.monotonic() - started_at > LONG_UPLOAD_S and self._is_behind(session):
             return False
         return self._send(session, frozen)

@@ -128,6 +128,12 @@ class Uploader:
             self._known.stored(block, locator, token, copies)
         return locator
 
+    def is_there(self, block: str, copies: Copies, base: Tree | None) -> bool:
+        """Whether Keep has a block, by hash and size, for sure. base: as for `upload`."""
+        if self._known.locator(block, copies) is not None:
+            return True
+        return base is not None and base.locator(block) is not None
+
     def close(self) -> None:
         """Wait for the threads to end."""
         self._threads.shutdown()

@@ -23,6 +23,7 @@ import llfuse
 
 from arvados_fuse.api import CollectionContent, Item
 from arvados_fuse.api.writing import Replaced
+from arvados_fuse.collection.locator import block_name
 from arvados_fuse.collection.tree import Tree
 from arvados_fuse.commit.copies import Standard
 from arvados_fuse.commit.known import KnownBlocks
@@ -39,6 +40,7 @@ from arvados_fuse.fusedir.directory import Surroundings
 from arvados_fuse.fusedir.names import NameRules
 from arvados_fuse.inodes import InodeCache, Inodes
 from arvados_fuse.journal.journal import Journal
+from arvados_fuse.keep.locators import EMPTY_BLOCK
 from arvados_fuse.metrics import Metrics
 from arvados_fuse.operations import Operations
 from arvados_fuse.trust import Trust
@@ -47,10 +49,12 @@ from tests.support.fakes import FakeBlocks, FakeClock, FakeCluster, FakeJobs, Fa
 from tests.support.journals import ABOUT_US
 from tests.support.turns import Locked, Turns, Unlocked
 
-__all__ = ["WritableCluster", "WritableMount", "conflict_name"]
+__all__ = ["KNOWN_S", "WritableCluster", "WritableMount", "conflict_name"]
 
 UUID = "zzzzz-4zz18-000000000000001"
 REFRESH_S = 15.0
+KNOWN_S = 600.0
+"""For how long a block is known to be in Keep that was stored there."""
 CALLER = SimpleNamespace(uid=os.getuid(), gid=os.getgid(), pid=os.getpid(), umask=0o022)
 """As llfuse.RequestContext, which cannot be made."""
 
@@ -126,6 +130,13 @@ class WritableCluster(FakeCluster):
 
     def _set(self, stored: Content) -> None:
         self.set_manifest(UUID, manifest_text(stored))
+
+    def collect_garbage(self) -> None:
+        """Let Keep have the blocks of the content alone."""
+        segments = (each for file in self.stored.values() for each in file or ())
+        used = {block_name(locator) for locator, _, _ in segments}
+        for block in self.blocks.contents.keys() - used - {EMPTY_BLOCK}:
+            del self.blocks.contents[block]
 
     def may_change_collection(self, uuid: str) -> bool:
         self._ask("right")
@@ -281,7 +292,9 @@ class WritableMount:
         keep = _Keep(cluster.blocks)
         locked = Locked(self.turns)
         self.journal = Journal.create(journals, ABOUT_US, 1 << 30)
-        self.uploader = Uploader(keep, KnownBlocks(lambda: "token", 600.0), Standard(1, ()))
+        self.uploader = Uploader(
+            keep, KnownBlocks(lambda: "token", KNOWN_S, self.clock), Standard(1, ())
+        )
         self.steps = Steps(
             cluster,
             cluster,

@@ -1,5 +1,7 @@
 """Blocks whose signatures can be used again, and until when."""
 
+import time
+
 import pytest
 
 from arvados_fuse.commit import known
@@ -69,3 +71,15 @@ def test_a_block_of_fewer_copies_than_are_wanted_is_not_known(blocks):
     assert blocks.locator(BLOCK, Copies(3, ())) is None
     assert blocks.locator(BLOCK, Copies(2, ("archive",))) is None
     assert blocks.locator(BLOCK, Copies(1, ())) == SIGNED
+
+
+def test_a_block_grows_old_while_the_machine_sleeps(monkeypatch):
+    """What was stored before a long sleep may be collected as garbage by then."""
+    passed = {time.CLOCK_BOOTTIME: 0.0, time.CLOCK_MONOTONIC: 0.0}
+    monkeypatch.setattr(time, "clock_gettime", passed.__getitem__)
+    blocks = KnownBlocks(lambda: "first", 60.0)
+    blocks.stored(BLOCK, SIGNED, "first", TWO)
+    passed[time.CLOCK_BOOTTIME] = 59.0
+    assert blocks.locator(BLOCK, TWO) == SIGNED
+    passed[time.CLOCK_BOOTTIME] = 61.0
+    assert blocks.locator(BLOCK, TWO) is None
