@@ -139,7 +139,7 @@ class NotPermitted(FileSystemError):
 
 
 class OtherCollection(FileSystemError):
-    """A directory is moved to another collection: programs copy it then."""
+    """Something is moved out of or into a temporary collection: programs copy it then."""
 
     errno = errno.EXDEV
     expected = True

@@ -252,18 +252,17 @@ class Operations(llfuse.Operations):
             thing = self.inodes.get(inode)
             if not isinstance(thing, File):
                 raise IsDirectory("A directory cannot be opened as a file.")
-            writing = bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC))
-            if writing:
-                self._check_writable()
-                thing.check_writable()
-            return self._open_file(thing, writing=writing)
+            return self._open_file(thing, flags)
         except Exception as error:
             self._fail("open", inode, error)
 
-    def _open_file(self, file: File, *, writing: bool) -> int:
-        file.uses += 1
+    def _open_file(self, file: File, flags: int, *, is_new: bool = False) -> int:
+        """Open a file. May give the lock up if it was not just made, by this request."""
+        writing = is_new or bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC))
+        file.uses += 1  # from now on it keeps its content if its name is removed
         try:
-            file.refresh()
+            if not is_new:
+                self._prepare(file, flags, writing=writing)
             handle = open_file(file, self._blocks, self._unlocked, self._kernel, writing=writing)
         except BaseException:
             self.inodes.release(file)
@@ -271,6 +270,14 @@ class Operations(llfuse.Operations):
         number = self._open(self._files, handle)
         self._files_open(len(self._files))
         return number
+
+    def _prepare(self, file: File, flags: int, *, writing: bool) -> None:
+        if writing:
+            self._check_writable()
+            file.check_writable()
+        file.refresh()
+        if flags & os.O_TRUNC:
+            file.truncate(0)
 
     def read(self, fh: int, off: int, size: int) -> bytes | memoryview:
         """Read from an open file."""
@@ -338,11 +345,15 @@ class Operations(llfuse.Operations):
     def create(
         self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: llfuse.RequestContext
     ) -> tuple[int, llfuse.EntryAttributes]:
-        """Make a file and open it."""
+        """Make a file, or find what others have made since the kernel asked, and open it."""
         try:
-            file = self._create(parent_inode, name)
-            self._give(file, ctx)
-            handle = self._open_file(file, writing=True)
+            self._check_writable()
+            file, is_new = self._directory(parent_inode).find_or_create(
+                self._decode(name), exclusive=bool(flags & os.O_EXCL)
+            )
+            if is_new:
+                self._give(file, ctx)
+            handle = self._open_file(file, flags, is_new=is_new)
             file.kernel_refs += 1
             return handle, self._attributes(file)
         except Exception as error:
@@ -356,16 +367,12 @@ class Operations(llfuse.Operations):
             self._check_writable()
             if not stat.S_ISREG(mode):
                 raise NotPermitted("There are files and directories only.")
-            file = self._create(parent_inode, name)
+            file = self._directory(parent_inode).create(self._decode(name))
             self._give(file, ctx)
             file.kernel_refs += 1
             return self._attributes(file)
         except Exception as error:
             self._fail("create", parent_inode, error, name)
-
-    def _create(self, parent_inode: int, name: bytes) -> File:
-        self._check_writable()
-        return self._directory(parent_inode).create(self._decode(name))
 
     def _give(self, thing: File | Directory, ctx: llfuse.RequestContext) -> None:
         """Let what was made belong to who made it, who else could not set its mode and times."""

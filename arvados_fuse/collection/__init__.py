@@ -7,7 +7,7 @@ Nothing here talks to a cluster or to the kernel. From the text up:
 - `blocks`: the blocks of a stream as one space; `builder` and `table`: the files of one directory;
   `tree`: all directories, an immutable value;
 - `extents`: the bytes of a changed file; `draft`: a collection with its changes; `rename`: moving
-  entries of it; `depth`: how deep directories may be;
+  entries of it; `transfer`: moving them to another; `depth`: how deep directories may be;
 - `delta` and `compose`: what a commit sends; `merge`: what others changed meanwhile; `places`,
   `signing` and `repacking`: the same bytes by other locators, and elsewhere.
 

@@ -148,7 +148,6 @@ def snapshot(draft: Draft, *, whole: bool = False) -> Snapshot | None:
     """
     if not (draft.is_dirty or whole):
         return None
-    draft.stand_ins.clear()
     taken = Snapshot()
     _add_changes(taken, draft.root, "")
     if whole:
@@ -185,43 +184,31 @@ def settle(draft: Draft, taken: Snapshot) -> None:
     Takes the time of what was committed. Files that have not changed since have the blocks of
     Keep as their extents from now on; those that have, as far as they share a chunk.
     """
-    stand_ins = draft.stand_ins
     for frozen in taken.files:
-        _settle_file(frozen, stand_ins.get(frozen.file, frozen.file), taken.spots)
-    places = []
-    for directory, name, entry in taken.places:
-        owner = stand_ins.get(directory, directory)
-        assert isinstance(owner, DraftDirectory), "it has entries"
-        places.append(_Place(owner, name, stand_ins.get(entry, entry) if entry else None))
-    for directory, name, _entry in places:
+        _settle_file(frozen, taken.spots)
+    for directory, name, _entry in taken.places:
         gone = directory.settled.get(name)
         if gone is not None:
             gone.settled_at = None
-    for directory, name, entry in places:
+    for directory, name, entry in taken.places:
         directory.settled[name] = entry
         directory.overlay.setdefault(name, None)
         if entry is not None:
             entry.settled_at = (directory, name)
-    for directory, name, _entry in places:
+    for directory, name, _entry in taken.places:
         directory.note(name)
-    stand_ins.clear()
 
 
-def _settle_file(
-    frozen: FrozenFile,
-    settled: DraftFile | DraftDirectory,
-    spots: list[tuple[ChunkLike, Sequence[Spot]]],
-) -> None:
-    """Note what the cluster has of a file, or of what stands in for it."""
+def _settle_file(frozen: FrozenFile, spots: list[tuple[ChunkLike, Sequence[Spot]]]) -> None:
+    """Note what the cluster has of a file."""
     live = frozen.file
     if live.revision == frozen.revision:
         live.extents = frozen.extents
     else:
         for chunk, places in spots:
             live.extents.place(chunk, places)
-    assert isinstance(settled, DraftFile), "a file stands in for a file"
-    settled.settled = frozen.extents.segments()
-    settled.settled_revision = frozen.revision
+    live.settled = frozen.extents.segments()
+    live.settled_revision = frozen.revision
 
 
 # -- taking a snapshot ----------------------------------------------------------------------

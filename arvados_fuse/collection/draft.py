@@ -180,6 +180,11 @@ class DraftDirectory(Entry):
             top = top.parent
         return top is not self.draft.root
 
+    def path_of(self, name: str) -> str:
+        """Where an entry of that name is, "a/b/name"."""
+        path = self.path()
+        return f"{path}/{name}" if path else name
+
     # -- looking ----------------------------------------------------------------------------
 
     def find(self, name: str) -> DraftFile | DraftDirectory | BaseEntry:
@@ -328,11 +333,15 @@ class DraftDirectory(Entry):
 
     def rmdir(self, name: str) -> DraftDirectory:
         """Remove an empty directory. Raises NoSuchEntry, NotDirectory, NotEmpty."""
+        self.check_rmdir(name)
         directory = self.directory(name)
-        if not directory.is_empty:
-            raise NotEmpty(f"The directory {quote(name)} is not empty.")
         self.detach(name)
         return directory
+
+    def check_rmdir(self, name: str) -> None:
+        """Raise what ``rmdir`` would raise."""
+        if not self.directory(name).is_empty:
+            raise NotEmpty(f"The directory {quote(name)} is not empty.")
 
     def attach(self, name: str, entry: DraftFile | DraftDirectory) -> None:
         """Put an entry that has no parent under a name that is free."""
@@ -372,12 +381,16 @@ class DraftDirectory(Entry):
             return self.cluster_has(name)
         return entry.is_dirty or not entry.in_place
 
-    def _add(self, name: str, entry: DraftFile | DraftDirectory) -> None:
+    def check_new(self, name: str) -> None:
+        """Raise what ``create`` and ``mkdir`` would raise."""
         check_name(name)
         if self.is_removed:
             raise NoSuchEntry(f"The directory {quote(self.name)} has been removed.")
         if self.has(name):
             raise Exists(f"{quote(name)} is there already.")
+
+    def _add(self, name: str, entry: DraftFile | DraftDirectory) -> None:
+        self.check_new(name)
         self.attach(name, entry)
 
     def _no_such_entry(self, name: str) -> NoSuchEntry:
@@ -389,16 +402,13 @@ class Draft:
 
     base: the tree that it started from, or was moved to
     root: its top directory
-    stand_ins: for entries that were moved to another draft since the last snapshot, what stands in
-        their place as far as the cluster is concerned
     """
 
-    __slots__ = ("base", "root", "stand_ins")
+    __slots__ = ("base", "root")
 
     def __init__(self, base: Tree) -> None:
         self.base = base
         self.root = DraftDirectory(self, None, "", base.root)
-        self.stand_ins: dict[DraftFile | DraftDirectory, DraftFile | DraftDirectory] = {}
 
     @property
     def is_dirty(self) -> bool:

@@ -81,6 +81,7 @@ class Recovery:
                 present = self._changed_since(session)
                 for generation in recovered.generations():
                     replay.do(generation)
+                    session.sources |= replay.sources
                     session.adopt()
                     if present is not None:
                         self._note_if_committed(session, present)

@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING
 
 from arvados_fuse.collection.extents import Pending
 from arvados_fuse.collection.rename import rename
+from arvados_fuse.collection.table import Segment
+from arvados_fuse.collection.transfer import Parcel, remove, unpack
 from arvados_fuse.errors import FileSystemError
 from arvados_fuse.journal.records import (
     Attach,
     Create,
     Mkdir,
+    NameChange,
+    Receive,
+    Remove,
     Rename,
-    Rmdir,
     Times,
     Truncate,
     Unlink,
@@ -36,10 +40,12 @@ class Replay:
     """Does it, to a draft of the version that the journal says.
 
     done: how many operations were done again
+    sources: other collections that something came from
     """
 
     def __init__(self, recovered: Recovered, draft: Draft) -> None:
         self.done = 0
+        self.sources: set[str] = set()
         self._recovered = recovered
         self._draft = draft
         self._files: dict[int, DraftFile] = {}
@@ -59,7 +65,7 @@ class Replay:
                 self._do(operation)
                 self.done += 1
             except FileSystemError as error:
-                if not isinstance(operation, Mkdir | Unlink | Rmdir | Rename):
+                if not isinstance(operation, NameChange):
                     raise
                 log.info("Not done again, as it is done or pointless: %s (%s)", operation, error)
 
@@ -85,7 +91,7 @@ class Replay:
             case _:
                 self._do_to_names(operation)
 
-    def _do_to_names(self, operation: Mkdir | Unlink | Rmdir | Rename) -> None:
+    def _do_to_names(self, operation: NameChange) -> None:
         if isinstance(operation, Rename):
             old_directory, old_name = self._draft.locate(operation.old)
             new_directory, new_name = self._draft.locate(operation.new)
@@ -94,7 +100,19 @@ class Replay:
         directory, name = self._draft.locate(operation.path)
         if isinstance(operation, Mkdir):
             directory.mkdir(name)
+        elif isinstance(operation, Receive):
+            self.sources.add(operation.source)
+            unpack(_parcel(operation), directory, name)
+        elif isinstance(operation, Remove):
+            remove(directory, name)
         elif isinstance(operation, Unlink):
             directory.unlink(name)
         else:
             directory.rmdir(name)
+
+
+def _parcel(received: Receive) -> Parcel:
+    files = {
+        path: tuple(Segment(*run) for run in content) for path, content in received.files.items()
+    }
+    return Parcel(received.directories, files)

@@ -48,7 +48,7 @@ class Resigning:
         """
         with self._locked:
             wanted = session.blocks()
-            portable_data_hash = session.portable_data_hash
+            idents = (session.uuid, session.portable_data_hash, *session.sources)
             copies = session.copies
             sent = {block: session.sent[block] for block in wanted if block in session.sent}
         again = {
@@ -56,8 +56,9 @@ class Resigning:
             for block, upload in sent.items()
         }
         fresh = {block: done.result().spots[0].stored.locator for block, done in again.items()}
-        # By uuid for what is there now, by hash for what was there when it was changed here.
-        for ident in (session.uuid, portable_data_hash):
+        # By uuid for what is there now, by hash for what was there when it was changed here; and
+        # what was moved here is there still where it came from.
+        for ident in idents:
             if missing := wanted - fresh.keys():
                 fresh.update(self._signed(ident, missing))
         with self._locked:

@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 from arvados_fuse.collection.draft import Draft, DraftDirectory, DraftFile
 from arvados_fuse.collection.extents import Pending, Stored
 from arvados_fuse.collection.locator import block_name
+from arvados_fuse.collection.rename import check_rename, rename
+from arvados_fuse.collection.transfer import remove, unpack
 from arvados_fuse.commit.known import lasting_clock
 from arvados_fuse.journal.records import (
     Attach,
     Create,
     Mkdir,
+    Receive,
+    Remove,
     Rename,
     Rmdir,
-    Times,
     Truncate,
     Unlink,
     Write,
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from arvados_fuse.collection.delta import Snapshot
     from arvados_fuse.collection.extents import ChunkLike, ExtentMap
     from arvados_fuse.collection.repacking import Moves
+    from arvados_fuse.collection.transfer import Parcel
     from arvados_fuse.collection.tree import Tree
     from arvados_fuse.commit.copies import Copies
     from arvados_fuse.commit.uploads import Uploaded, Uploader
@@ -130,6 +134,7 @@ class Session:
         changed in the moment before was replaced, and has to be brought back
     unanswered: what was sent last, if there was no answer, so that the cluster may have it or not
     stays: of a collection that is never saved, its blocks, by hash and size
+    sources: uuids of collections that something was moved here from
     composing: held, without the file system's lock, while the manifest of a scratch collection is
         composed
     error: why the last commit failed; None if it did not
@@ -162,6 +167,7 @@ class Session:
         self.is_adrift = False
         self.unanswered: Snapshot | None = None
         self.stays: dict[str, Stay] = {}
+        self.sources: set[str] = set()
         self.composing = threading.Lock()
         self.error: FileSystemError | None = None
         self.journal: CollectionJournal = journal.collection(uuid, portable_data_hash)
@@ -241,14 +247,66 @@ class Session:
         self.journal.record(Truncate(self._id(file), size))
         file.truncate(size)
 
-    def created(self, file: DraftFile) -> None:
-        """Note that `file` was made."""
+    def create(self, directory: DraftDirectory, name: str) -> DraftFile:
+        """Make a file. Raises as `DraftDirectory.create`, NoSpace or JournalError."""
+        directory.check_new(name)
         self._last_id += 1
-        self._ids[file] = self._last_id
-        self.journal.record(Create(self._last_id, file.path()))
+        number = self._last_id
+        self.journal.record(Create(number, directory.path_of(name)))
+        file = directory.create(name)
+        self._ids[file] = number
+        return file
 
-    def note(self, operation: Mkdir | Unlink | Rmdir | Rename | Times) -> None:
-        """Note any other change that was made. Raises NoSpace or JournalError."""
+    def mkdir(self, directory: DraftDirectory, name: str) -> DraftDirectory:
+        """Make a directory. Raises as `DraftDirectory.mkdir`, NoSpace or JournalError."""
+        directory.check_new(name)
+        self.journal.record(Mkdir(directory.path_of(name)))
+        return directory.mkdir(name)
+
+    def unlink(self, directory: DraftDirectory, name: str) -> None:
+        """Remove a file, which is there. Raises NoSpace or JournalError."""
+        self.journal.record(Unlink(directory.path_of(name)))
+        directory.unlink(name)
+
+    def rmdir(self, directory: DraftDirectory, name: str) -> DraftDirectory:
+        """Remove a directory. Raises as `DraftDirectory.rmdir`, NoSpace or JournalError."""
+        directory.check_rmdir(name)
+        self.journal.record(Rmdir(directory.path_of(name)))
+        return directory.rmdir(name)
+
+    def rename(
+        self,
+        old_directory: DraftDirectory,
+        old_name: str,
+        new_directory: DraftDirectory,
+        new_name: str,
+    ) -> None:
+        """Move an entry. Raises as `rename` does, NoSpace or JournalError."""
+        check_rename(old_directory, old_name, new_directory, new_name)
+        self.journal.record(
+            Rename(old_directory.path_of(old_name), new_directory.path_of(new_name))
+        )
+        rename(old_directory, old_name, new_directory, new_name)
+
+    def receive(self, parcel: Parcel, source: str, directory: DraftDirectory, name: str) -> None:
+        """Put what another collection has under a name, in the place of what is there.
+
+        source: uuid of the other collection
+
+        Raises NoSpace or JournalError.
+        """
+        received = Receive(directory.path_of(name), source, parcel.directories, parcel.files)
+        self.journal.record(received)
+        unpack(parcel, directory, name)
+        self.sources.add(source)
+
+    def remove(self, directory: DraftDirectory, name: str) -> None:
+        """Remove what another collection has now. Raises NoSpace or JournalError."""
+        self.journal.record(Remove(directory.path_of(name)))
+        remove(directory, name)
+
+    def note(self, operation: Rename) -> None:
+        """Note that an entry has given way to others. Raises NoSpace or JournalError."""
         self.journal.record(operation)
 
     def written_out(self, file: DraftFile) -> None:
@@ -260,9 +318,10 @@ class Session:
         number = self._ids.get(file)
         if number is None:
             self._last_id += 1
-            number = self._ids[file] = self._last_id
+            number = self._last_id
             if file.parent is not None:
                 self.journal.record(Attach(number, file.path(), _content(file.extents)))
+            self._ids[file] = number  # only now: without the record it would mean nothing
         return number
 
     def moved_to(self, portable_data_hash: str, manifest_size: int) -> None:
@@ -273,13 +332,21 @@ class Session:
         self.rebases += 1
         self.unanswered = None
 
+    @property
+    def is_based(self) -> bool:
+        """Whether the journal is on top of the version that the draft is on top of.
+
+        If it has changes already, the next commit sees to that.
+        """
+        return self.journal_base == self.portable_data_hash or not self.journal.is_empty
+
     def base_journal(self) -> None:
         """Let the journal begin on top of the version that the draft is on top of.
 
-        Called before something is changed. If the journal has changes already, the next commit does
-        it. Gives the lock up if there is something to do. Raises NoSpace or JournalError.
+        Called before something is changed. Gives the lock up if there is something to do. Raises
+        NoSpace or JournalError.
         """
-        while self.journal_base != self.portable_data_hash and self.journal.is_empty:
+        while not self.is_based:
             self._begin_journal_anew()
 
     def forget_undone(self) -> None:
@@ -292,11 +359,12 @@ class Session:
             self._begin_journal_anew()
 
     def _begin_journal_anew(self) -> None:
-        base = self.journal_base = self.portable_data_hash
-        self.keep_ids(())
+        base = self.portable_data_hash
         generation = self.journal.rotate().generation
+        self.keep_ids(())
         with self._unlocked:
             self.journal.committed(generation, base, {})
+        self.journal_base = base  # only now: on a full disk it is not
 
     def adopt(self) -> None:
         """Note the chunks of a draft that was changed without the session, as in a recovery."""

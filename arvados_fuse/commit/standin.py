@@ -21,7 +21,16 @@ from arvados_fuse.collection.locator import block_name
 from arvados_fuse.collection.signing import signed_locators
 from arvados_fuse.collection.tree import Tree
 from arvados_fuse.errors import IsDirectory, NoSuchEntry, NotDirectory
-from arvados_fuse.journal.records import Attach, Create, Mkdir, Rename, Rmdir, Unlink
+from arvados_fuse.journal.records import (
+    Attach,
+    Create,
+    Mkdir,
+    Receive,
+    Remove,
+    Rename,
+    Rmdir,
+    Unlink,
+)
 
 if TYPE_CHECKING:
     from arvados_fuse.journal.records import Content
@@ -52,9 +61,9 @@ class _StandIn:
         for operation in self._recovered.operations():
             if isinstance(operation, Attach):
                 self._had(self._path(operation.path), operation.content)
-            elif isinstance(operation, Create | Mkdir):
+            elif isinstance(operation, Create | Mkdir | Receive):
                 self._had_not(self._path(operation.path))
-            elif isinstance(operation, Unlink | Rmdir):
+            elif isinstance(operation, Unlink | Rmdir | Remove):
                 self._seen.add(self._path(operation.path))
             elif isinstance(operation, Rename):
                 # Seen at its old path only if it is written to later: that says what it was.

@@ -3,8 +3,9 @@
 - `magic` (the root of `--all`, by id), `project` and `project_changes`; over `listed` there are
   `shared`, `tags` and `versions`;
 - a collection, from the bottom up: `tree` shows the cluster's content, `drafted` that with what was
-  changed here, `file_changes` changes its files, `changing` its entries; `writable` has the session
-  of the whole, `collection` its record; `tmp` is one that is never saved;
+  changed here, `file_changes` changes its files, `entries` and `changing` its entries, `moving`
+  takes them to other collections; `writable` has the session of the whole, `collection` its
+  record; `tmp` is one that is never saved;
 - files: `record` and `status`;
 - what they use: `names`, `idents`, `listing` and `paging`; `changes` tells them of events.
 

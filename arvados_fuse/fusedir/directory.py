@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from arvados_fuse.errors import FileSystemError, NoSuchEntry, NotPermitted
+from arvados_fuse.errors import (
+    Busy,
+    Exists,
+    FileSystemError,
+    IsDirectory,
+    NoSuchEntry,
+    NotPermitted,
+)
 from arvados_fuse.fresh import FreshBase
 from arvados_fuse.fusedir.status import MOUNT_RECORD, StatusFile
+from arvados_fuse.fusefile import File
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +29,7 @@ if TYPE_CHECKING:
     from arvados_fuse.fusedir.listing import Listing
     from arvados_fuse.fusedir.names import NameRules
     from arvados_fuse.fusedir.paging import PagedListing
-    from arvados_fuse.fusefile import AttributeChange, File, Kept
+    from arvados_fuse.fusefile import AttributeChange, Kept
     from arvados_fuse.inodes import Inodes
     from arvados_fuse.trust import Trust
 
@@ -29,6 +37,9 @@ __all__ = ["DIRECTORY_FOOTPRINT", "Background", "Directory", "Surroundings"]
 
 DIRECTORY_FOOTPRINT = 700
 """Bytes that a directory object costs by itself, with its entry in the inode table."""
+
+MOST_TRIES = 10
+"""How often it is tried to make or find a file that others make and remove."""
 
 T = TypeVar("T")
 
@@ -160,6 +171,25 @@ class Directory(FreshBase):
     def create(self, name: str) -> File:
         """Make a file called `name`. May give the lock up."""
         raise self.not_permitted()
+
+    def find_or_create(self, name: str, *, exclusive: bool) -> tuple[File, bool]:
+        """Return the file called `name`, and whether it was made for that.
+
+        May give the lock up, but not after the file was found or made. Raises as `create`; Exists
+        only if `exclusive`, IsDirectory if that is what there is.
+        """
+        for _ in range(MOST_TRIES):
+            try:
+                return self.create(name), True
+            except Exists:
+                if exclusive:
+                    raise
+            with suppress(NoSuchEntry):  # it is gone again
+                found = self.find(name)
+                if not isinstance(found, File):
+                    raise IsDirectory(f"{name!r} is a directory.")
+                return found, False
+        raise Busy(f"{name!r} comes and goes.")
 
     def mkdir(self, name: str) -> Directory:
         """Make a directory called `name`. May give the lock up."""

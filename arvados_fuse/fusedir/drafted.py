@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from arvados_fuse.fresh import FreshBase
     from arvados_fuse.fusedir.directory import Directory, Surroundings
 
-__all__ = ["DraftBacked"]
+__all__ = ["DraftBacked", "nothing"]
 
 
 class DraftBacked(TreeBacked):
@@ -121,7 +121,7 @@ class DraftBacked(TreeBacked):
         child = self.children.get(entry.name)
         if child is None:
             child = self.make_subdirectory(entry.name, self._present(entry.name))
-            child.node = entry.base or _nothing()
+            child.node = entry.base or nothing()
             child.draft = entry
             self.adopt(entry.name, child, self._directory_number(entry.name))
         assert isinstance(child, DraftBacked)
@@ -174,7 +174,7 @@ class DraftBacked(TreeBacked):
 
     def become_nothing(self) -> None:
         """It was removed here, so it is empty. What the cluster has there is no part of it."""
-        self.draft, self.node = None, _nothing()
+        self.draft, self.node = None, nothing()
         self._file_inodes = self._subdirectory_inodes = None
         self._moved = {}
         self.resized()
@@ -239,7 +239,7 @@ class DraftBacked(TreeBacked):
                 child.leave_draft()
             elif isinstance(entry, DraftDirectory):
                 child.draft = entry
-                child.move_to(entry.base or _nothing())
+                child.move_to(entry.base or nothing())
             else:
                 child.draft = None
                 child.move_to(entry)
@@ -312,7 +312,7 @@ class DraftBacked(TreeBacked):
         self._unpin(file)
 
 
-def _nothing() -> TreeDirectory:
+def nothing() -> TreeDirectory:
     """What a new directory shows of the cluster's content. Each gets its own, to account for."""
     return Tree.from_manifest("").root
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from arvados_fuse.collection.draft import DraftDirectory, DraftFile
 from arvados_fuse.errors import FileTooBig, NoSuchEntry, Stale
@@ -17,7 +17,7 @@ from arvados_fuse.fusedir.tree import TopDirectory
 from arvados_fuse.fusefile import AttributeChange, CollectionFile, kept_with
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from arvados_fuse.commit.session import Session
 
@@ -46,6 +46,10 @@ class WritableTop(TopDirectory, Protocol):
     @property
     def session(self) -> Session | None:
         """The changes that are under way, if there are any."""
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is a session, in which something can be changed at once."""
 
     def begin(self) -> Session:
         """Return the session, begun now if there is none. May give the lock up.
@@ -116,7 +120,7 @@ class FileChanges(DraftBacked):
     def change_file_attributes(self, file: CollectionFile, change: AttributeChange) -> None:
         """Keep attributes of `file`. May give the lock up."""
         self.check_writable()
-        self._keep(file, change)
+        cast("FileChanges", file.parent)._keep(file, change)  # renamed meanwhile, it may be
 
     def _keep(self, file: CollectionFile, change: AttributeChange) -> None:
         file.kept = kept_with(file.kept, change)
@@ -133,26 +137,26 @@ class FileChanges(DraftBacked):
     def write_file(self, file: CollectionFile, offset: int, data: bytes) -> None:
         """Write into `file`. May give the lock up."""
         _check_size(offset + len(data))
-        with self._changing() as session:
-            draft = self._draft_of(file)
+        with self._changing_file(file) as (session, draft):
             draft.pins += 1  # it must not leave the overlay while the lock is given up
             try:
                 session.write(draft, offset, data)
             finally:
                 draft.pins -= 1
-        self._keep(file, AttributeChange(mtime_ns=time.time_ns()))
-        if session.is_short_of_room:
-            self.collection.relieve()
+            directory = cast("FileChanges", file.parent)  # it may have been renamed meanwhile
+            directory._keep(file, AttributeChange(mtime_ns=time.time_ns()))
+            if session.is_short_of_room:
+                directory.collection.relieve()
 
     def truncate_file(self, file: CollectionFile, size: int) -> None:
         """Cut `file` off, or lengthen it by zeros. May give the lock up."""
         _check_size(size)
-        with self._changing() as session:
-            draft = self._draft_of(file)
+        with self._changing_file(file) as (session, draft):
             if size != draft.size:
                 session.truncate(draft, size)
-        self._keep(file, AttributeChange(mtime_ns=time.time_ns()))
-        self.collection.noted()
+            directory = cast("FileChanges", file.parent)
+            directory._keep(file, AttributeChange(mtime_ns=time.time_ns()))
+            directory.collection.noted()
 
     def file_closed(self) -> None:
         """Do what the close of a file that is not saved asks for. May give the lock up."""
@@ -212,24 +216,54 @@ class FileChanges(DraftBacked):
     def _changing(self, *directories: FileChanges) -> Iterator[Session]:
         """Begin to change something. May give the lock up, but not any more when it has begun.
 
-        directories: whose entries are going to change, and are loaded for that; all of them of this
-            collection, and none of them removed, or NoSuchEntry is raised
+        directories: whose entries are going to change, and are loaded for that; none of them may be
+            removed, or NoSuchEntry is raised. They may be of several collections, which all have a
+            session then
+
+        Yields the session of this directory's collection.
         """
         with ExitStack() as held:
             for directory in directories:
                 held.enter_context(directory.in_use())
-            session = self.collection.begin()
-            while not all(directory._node().loaded for directory in directories):
-                for directory in directories:
-                    directory.load(directory._node())
-                session = self.collection.begin()
+            sessions = self._begin(directories)
             for directory in directories:
                 directory._check_shown()
-            session.users += 1
+            for session in sessions:
+                session.users += 1
             try:
-                yield session
+                yield sessions[0]
             finally:
-                session.users -= 1
+                for session in sessions:
+                    session.users -= 1
+
+    def _begin(self, directories: Sequence[FileChanges]) -> list[Session]:
+        """Begin the sessions of all collections and load the directories: the own one comes first.
+
+        While the lock is given up for one of that, the rest may be undone, and a directory may be
+        moved to another collection. So it is done until all of it is.
+        """
+        involved = (self, *directories)
+        while True:
+            for each in involved:
+                each.collection.begin()
+            for directory in directories:
+                directory.load(directory._node())
+            if all(each.collection.is_begun for each in involved) and all(
+                directory._node().loaded for directory in directories
+            ):
+                found = {id(each.collection): each.collection.session for each in involved}
+                return [session for session in found.values() if session is not None]
+
+    @contextmanager
+    def _changing_file(self, file: CollectionFile) -> Iterator[tuple[Session, DraftFile]]:
+        """Begin to change a file, wherever it is by now. As `_changing`; raises Stale."""
+        while True:
+            directory = cast("FileChanges", file.parent)
+            with directory.in_use(), directory._changing() as session:
+                directory._files()  # gives the lock up if they are not loaded
+                if file.parent is directory and directory.collection.session is session:
+                    yield session, directory._draft_of(file)
+                    return
 
     def _check_shown(self) -> None:
         """Raise NoSuchEntry if no path leads here any more."""

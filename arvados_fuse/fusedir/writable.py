@@ -50,6 +50,11 @@ class WritableCollection(ChangingDirectory):
             raise ReadOnly("The mount is read-only.")
         return self.around.writing.committer
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is a session, in which something can be changed at once."""
+        return self.session is not None and self.session.is_based
+
     def begin(self) -> Session:
         """Return the session, begun now if there is none. May give the lock up.
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from arvados_fuse.errors import FileSystemError, JournalError
+from arvados_fuse.errors import FileSystemError, JournalError, NoSpace
 from arvados_fuse.journal.files import OpenFile, create_file, disk_error
 from arvados_fuse.journal.records import Record, decode, encode
 from arvados_fuse.journal.room import Room
@@ -18,7 +18,8 @@ from arvados_fuse.journal.room import Room
 __all__ = ["Line", "Log", "create_log", "log_name", "read_log"]
 
 _LONGEST_LINE = 256 << 20
-"""Bytes; guards the memory of the reader. A Based record with a million paths has less."""
+"""Bytes; guards the memory of the reader, who takes a longer line for the end of the log. A Based
+record with a million paths has less."""
 
 
 def log_name(generation: int) -> str:
@@ -51,6 +52,8 @@ class Log:
         content = encode(record)
         checksum = zlib.crc32(content, self._checksum)
         line = b"%08x %s\n" % (checksum, content)
+        if len(line) >= _LONGEST_LINE:
+            raise NoSpace("This is too much for one line of the journal: do it in smaller parts.")
         try:
             self._file.write_at(line, self.size)
         except FileSystemError:

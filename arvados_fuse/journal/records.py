@@ -17,8 +17,11 @@ __all__ = [
     "Content",
     "Create",
     "Mkdir",
+    "NameChange",
     "Operation",
+    "Receive",
     "Record",
+    "Remove",
     "Rename",
     "Rmdir",
     "Synced",
@@ -100,6 +103,26 @@ class Rename(NamedTuple):
     new: str
 
 
+class Receive(NamedTuple):
+    """What another collection has is here too, in the place of what has the name.
+
+    source: the uuid of the other collection
+    directories, files: all that there is, by the path below `path`; "" is itself. A directory is
+        before those in it
+    """
+
+    path: str
+    source: str
+    directories: tuple[str, ...]
+    files: Mapping[str, Content]
+
+
+class Remove(NamedTuple):
+    """What is at the path is gone, with all that was in it: another collection has it."""
+
+    path: str
+
+
 class Times(NamedTuple):
     """The modification time of a file or directory, in nanoseconds since 1970."""
 
@@ -130,7 +153,10 @@ class Closed(NamedTuple):
     """No operation follows in this log: the next ones are in the next log."""
 
 
-Operation = Create | Attach | Write | Truncate | Mkdir | Unlink | Rmdir | Rename | Times
+NameChange = Mkdir | Unlink | Rmdir | Rename | Receive | Remove
+"""What says itself all that it changes."""
+
+Operation = Create | Attach | Write | Truncate | Times | NameChange
 Record = Operation | Based | Synced | Closed
 
 _KINDS: dict[str, type[Any]] = {
@@ -143,6 +169,7 @@ _KINDS: dict[str, type[Any]] = {
         Mkdir,
         Unlink,
         Rmdir,
+        Remove,
         Rename,
         Times,
         Synced,
@@ -182,6 +209,10 @@ def decode(line: bytes) -> Record:
         if kind == "attach":
             number, path, content = fields
             return Attach(number, path, None if content is None else _content(content))
+        if kind == "receive":
+            path, source, directories, files = fields
+            contents = {below: _content(content) for below, content in files.items()}
+            return Receive(path, source, tuple(directories), contents)
         record: Record = _KINDS[kind](*fields)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"the journal has a record that is not known: {line[:80]!r}") from error

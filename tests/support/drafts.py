@@ -44,6 +44,10 @@ class Chunk:
         self.data += data
         return Pending(self, len(self.data) - len(data))
 
+    def read(self, offset: int, size: int) -> bytes:
+        """Bytes of it."""
+        return self.data[offset : offset + size]
+
 
 class Blocks:
     """Keep, in memory; a signature is a number that grows, so that no two are alike."""
@@ -72,8 +76,10 @@ class Blocks:
         """The bytes at a place."""
         if source is None:
             return bytes(size)
-        held = self.get(source.locator) if isinstance(source, Stored) else source.chunk.data
-        data = held[source.offset : source.offset + size]
+        if isinstance(source, Stored):
+            data = self.get(source.locator)[source.offset : source.offset + size]
+        else:
+            data = source.chunk.read(source.offset, size)
         assert len(data) == size, "an extent beyond the end of its block or chunk"
         return data
 

@@ -36,8 +36,9 @@ from arvados_fuse.errors import ClusterError, FileSystemError, TimedOut
 from arvados_fuse.fresh import SingleFlight
 from arvados_fuse.fusedir.changes import Refresher
 from arvados_fuse.fusedir.collection import CollectionDirectory
-from arvados_fuse.fusedir.directory import Surroundings
+from arvados_fuse.fusedir.directory import Directory, Surroundings
 from arvados_fuse.fusedir.names import NameRules
+from arvados_fuse.fusedir.project import HomeDirectory
 from arvados_fuse.inodes import InodeCache, Inodes
 from arvados_fuse.journal.journal import Journal
 from arvados_fuse.keep.locators import EMPTY_BLOCK
@@ -45,7 +46,7 @@ from arvados_fuse.metrics import Metrics
 from arvados_fuse.operations import Operations
 from arvados_fuse.trust import Trust
 from tests.support.drafts import Blocks, Content, manifest_text, replace_files, tree_segments
-from tests.support.fakes import FakeBlocks, FakeClock, FakeCluster, FakeJobs, FakeKernel
+from tests.support.fakes import HOME, FakeBlocks, FakeClock, FakeCluster, FakeJobs, FakeKernel
 from tests.support.journals import ABOUT_US
 from tests.support.turns import Locked, Turns, Unlocked
 
@@ -65,7 +66,9 @@ def conflict_name(name: str) -> str:
 
 
 class WritableCluster(FakeCluster):
-    """One collection that can be changed, and the blocks of its content. A `ClusterWriting`.
+    """Collections that can be changed, and the blocks of their content. A `ClusterWriting`.
+
+    There is one called "model"; what names no other is about that.
 
     failures: what the next requests for a change raise, the first of them first
     between: what happens in the next requests that replace the whole content, the first of them
@@ -83,7 +86,7 @@ class WritableCluster(FakeCluster):
         self.blocks = Blocks()
         self.failures: list[Exception] = []
         self.between: list[Callable[[], None]] = []
-        self._known = ""
+        self._known: dict[str, str] = {}  # the last version of each that the mount was told of
         self.add_collection(UUID, "model", "")
 
     def set_manifest(self, uuid: str, manifest: str) -> str:
@@ -94,31 +97,35 @@ class WritableCluster(FakeCluster):
 
     def collection_state(self, ident: str) -> Item:
         item = super().collection_state(ident)
-        self._known = item.portable_data_hash
+        self._known[ident] = item.portable_data_hash
         return item
 
     def collection(self, ident: str) -> CollectionContent:
         content = super().collection(ident)
-        self._known = content.item.portable_data_hash
+        self._known[ident] = content.item.portable_data_hash
         return content
 
-    @property
-    def stored(self) -> Content:
-        """The content, in segments."""
-        manifest = self.manifests[self.items[UUID].portable_data_hash]
+    def _stored(self, uuid: str) -> Content:
+        """The content of a collection, in segments."""
+        manifest = self.manifests[self.items[uuid].portable_data_hash]
         return tree_segments(Tree.from_manifest(manifest).root)
+
+    def content_of(self, uuid: str) -> dict[str, bytes | None]:
+        """The content of a collection: bytes of files, None for directories."""
+        stored = self.blocks.bytes_of(self._stored(uuid))
+        return {"/".join(path): data for path, data in stored.items()}
 
     @property
     def content(self) -> dict[str, bytes | None]:
-        """The content: bytes of files, None for directories."""
-        return {"/".join(path): data for path, data in self.blocks.bytes_of(self.stored).items()}
+        """The content of the one."""
+        return self.content_of(UUID)
 
-    def edit_elsewhere(self, changes: Mapping[str, bytes | None]) -> None:
+    def edit_elsewhere(self, changes: Mapping[str, bytes | None], uuid: str = UUID) -> None:
         """Let another client set files, or remove files and directories (None).
 
         All other files keep their blocks: a file in other blocks would count as changed.
         """
-        content = self.stored
+        content = self._stored(uuid)
         for path, data in changes.items():
             names = tuple(path.split("/"))
             for below in [p for p in content if p[: len(names)] == names]:
@@ -126,10 +133,10 @@ class WritableCluster(FakeCluster):
             if data is not None:
                 content |= {names[:depth]: None for depth in range(1, len(names))}
                 content |= self.blocks.stored({names: data})
-        self._set(content)
+        self._set(uuid, content)
 
-    def _set(self, stored: Content) -> None:
-        self.set_manifest(UUID, manifest_text(stored))
+    def _set(self, uuid: str, stored: Content) -> None:
+        self.set_manifest(uuid, manifest_text(stored))
 
     def collect_garbage(self) -> None:
         """Let Keep have the blocks of the content alone."""
@@ -146,13 +153,13 @@ class WritableCluster(FakeCluster):
         self, uuid: str, replace: Mapping[str, str], manifest_text: str, *, whole: bool
     ) -> CollectionContent:
         self._ask(f"edit {uuid}")
-        is_current = self._known == self.items[uuid].portable_data_hash
+        is_current = self._known[uuid] == self.items[uuid].portable_data_hash
         supplied = tree_segments(Tree.from_manifest(manifest_text).root)
         failure = self.failures.pop(0) if self.failures else None
         if failure is not None and not isinstance(failure, TimedOut):
             raise failure
         try:
-            self._set(replace_files(self.stored, dict(replace), supplied))
+            self._set(uuid, replace_files(self._stored(uuid), dict(replace), supplied))
         except AssertionError as error:
             if is_current:
                 raise
@@ -170,7 +177,7 @@ class WritableCluster(FakeCluster):
         if self.between:
             self.between.pop(0)()
         before = self.items[uuid]
-        self._set(tree_segments(Tree.from_manifest(manifest_text).root))
+        self._set(uuid, tree_segments(Tree.from_manifest(manifest_text).root))
         if not self.keeps_versions or before.portable_data_hash == expected:
             return Replaced(self._answer(uuid, whole=True), None)
         stored = CollectionContent(before, self.manifests[before.portable_data_hash])
@@ -178,7 +185,7 @@ class WritableCluster(FakeCluster):
 
     def _answer(self, uuid: str, *, whole: bool) -> CollectionContent:
         item = self.items[uuid]
-        self._known = item.portable_data_hash
+        self._known[uuid] = item.portable_data_hash
         return CollectionContent(item, self.manifests[item.portable_data_hash] if whole else "")
 
 
@@ -279,8 +286,14 @@ class WritableMount:
     """
 
     def __init__(
-        self, cluster: WritableCluster, journals: Path, *, directory_cache: int = 1 << 30
+        self,
+        cluster: WritableCluster,
+        journals: Path,
+        *,
+        directory_cache: int = 1 << 30,
+        shows_home: bool = False,
     ) -> None:
+        """Mount the one collection or, with `shows_home`, the user's home with all of them."""
         self.cluster = cluster
         self.turns = Turns()
         self.unlocked = Unlocked(self.turns, may_block=False)
@@ -318,7 +331,10 @@ class WritableMount:
             status=dict,
             writing=Writing(self.committer, cluster, ()),
         )
-        self.root = CollectionDirectory(around, None, UUID, "")
+        if shows_home:
+            self.root: Directory = HomeDirectory(around, None, HOME, "")
+        else:
+            self.root = CollectionDirectory(around, None, UUID, "")
         self.root.plant()
         self.operations = Operations(
             inodes=self.inodes,

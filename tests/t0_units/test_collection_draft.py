@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from arvados_fuse.collection.draft import Draft, DraftFile
+from arvados_fuse.collection.draft import Draft
 from arvados_fuse.collection.rename import rename
 from arvados_fuse.collection.tree import Tree, TreeDirectory
 from arvados_fuse.errors import (
@@ -225,39 +225,3 @@ class TestRename:
         root.mkdir("empty")
         rename(root, "d", root, "empty")
         assert root.directory("empty").has("one")
-
-
-class TestMoveToAnotherDraft:
-    """By reference: no data moves."""
-
-    @pytest.fixture
-    def other(self):
-        other = Draft(Tree.from_manifest(""))
-        yield other
-        check_sound(other)
-
-    def test_file_takes_its_extents_along(self, root, other):
-        file = root.open_file("foo")
-        file.write(3, 1, Chunk(1).append(b"x"))
-        rename(root, "foo", other.root, "bar")
-        assert other.root.find("bar") is file
-        assert file.is_dirty
-        assert file.settled_at is None
-        assert root.changed == {"foo"}
-        assert other.root.changed == {"bar"}
-
-    def test_directory_takes_all_its_files_along(self, root, other):
-        directory = root.directory("d")
-        rename(root, "d", other.root, "d")
-        assert other.root.directory("d") is directory
-        assert directory.draft is other
-        assert [name for name, _file in directory.own_files()] == ["one", "two"]
-        deep = directory.directory("e").find("deep")
-        assert isinstance(deep, DraftFile)
-        assert deep.extents.segments()[0].locator == FOO
-        assert not root.has("d")
-
-    def test_new_file_leaves_nothing_behind(self, draft, root, other):
-        root.create("new")
-        rename(root, "new", other.root, "new")
-        assert not draft.is_dirty

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.contents import pseudo_random
-from tests.support.workplace import Workplace, new_collection, saved, shown
+from tests.support.workplace import Workplace, errno_of, new_collection, saved, shown
 
 YEAR_2001 = 1_000_000_000
 
@@ -512,6 +512,43 @@ class TestMv:
         assert shown(home / "one/to/tree") == shown(source)
         assert stats(home / "one/to/tree") == stats(source)
         assert os.listdir(home / "one/from") == []
+
+    def test_directory_is_not_copied(self, home, cluster):
+        """The same inodes are in the other place, and no block is read or sent for it."""
+        home.run("mkdir", "one/from", "one/to")
+        tree = home / "one/from/tree"
+        (tree / "sub").mkdir(parents=True)
+        (tree / "sub/f").write_bytes(pseudo_random(300_000))
+        (tree / "g").write_bytes(b"g" * 1000)
+        os.utime(tree / "g", (YEAR_2001, YEAR_2001))
+        before = {p: (tree / p).stat().st_ino for p in ("", "sub", "sub/f", "g")}
+        (home / "one/from/.arvados#commit").read_text()
+        cluster.request_counts(reset=True)
+        with open(tree / "sub/f", "r+b", buffering=0) as file:
+            os.rename(tree, home / "one/to/moved")
+            moved = home / "one/to/moved"
+            assert {p: (moved / p).stat().st_ino for p in before} == before
+            assert not {"GET keep", "PUT keep"} & cluster.request_counts().keys()
+            assert (moved / "g").stat().st_mtime == YEAR_2001
+            file.write(b"X")
+            assert (moved / "sub/f").read_bytes() == b"X" + pseudo_random(300_000)[1:]
+        assert os.listdir(home / "one/from") == []
+
+    def test_directory_replaces_an_empty_one_alone(self, home):
+        home.run("mkdir", "-p", "one/from", "one/to")
+        for path in ("one/from/tree", "one/to/empty", "one/to/full"):
+            (home / path).mkdir()
+        (home / "one/from/tree/f").write_text("f")
+        (home / "one/to/full/g").write_text("g")
+        (home / "one/to/file").write_text("file")
+        (home / "one/from/file").write_text("other")
+        tree, to = home / "one/from/tree", home / "one/to"
+        assert errno_of(os.rename, tree, to / "full") == "ENOTEMPTY"
+        assert errno_of(os.rename, tree, to / "file") == "ENOTDIR"
+        assert errno_of(os.rename, home / "one/from/file", to / "empty") == "EISDIR"
+        os.rename(tree, to / "empty")
+        assert shown(to) == {"empty/f": b"f", "full/g": b"g", "file": b"file"}
+        assert shown(home / "one/from") == {"file": b"other"}
 
     def test_collection_between_projects(self, home):
         home.run("mkdir", "one/collection")

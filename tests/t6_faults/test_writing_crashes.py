@@ -52,6 +52,54 @@ def test_a_killed_mount_loses_nothing_whose_close_returned(cluster, mount, delay
     assert after.unmount() == 0
 
 
+@pytest.mark.parametrize("delay_s", [0.0, 0.1, 0.2, 0.4, 0.8])
+def test_a_directory_on_its_way_to_another_collection_is_never_in_none(
+    cluster, env, tmp_path, delay_s
+):
+    """Killed while a tree is moved to and fro: it is in one of the two as a whole, or in both."""
+    api = cluster.api()
+    name = f"moves {os.urandom(4).hex()}"
+    body = {"group": {"name": name, "group_class": "project"}}
+    project = api.groups().create(body=body).execute()["uuid"]
+    one, two = (new_collection(api, each, owner_uuid=project) for each in ("one", "two"))
+    tree = {f"d{number % 3}/f{number}": os.urandom(2000) for number in range(30)}
+    arguments = ("--read-write", "--project", project)
+    with RunningMount(tmp_path / "mnt", *arguments, env=env) as running:
+        for path, data in tree.items():
+            (running / "one/tree" / path).parent.mkdir(parents=True, exist_ok=True)
+            (running / "one/tree" / path).write_bytes(data)
+        mover = subprocess.Popen(
+            [sys.executable, "-c", MOVER, running / "one/tree", running / "two/tree"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert mover.stdout is not None
+        assert mover.stdout.readline() == "begun\n"
+        time.sleep(delay_s)
+        running.kill()
+        assert mover.wait(20) != 0
+    with RunningMount(tmp_path / "mnt", *arguments, env=env) as after:
+        assert after.unmount() == 0
+    contents = [below("tree", saved(api, uuid)) for uuid in (one, two)]
+    assert tree in contents
+    assert all(content in ({}, tree) for content in contents)
+
+
+MOVER = """
+import os, sys
+one, two = sys.argv[1:]
+print("begun", flush=True)
+while True:
+    os.rename(one, two)
+    os.rename(two, one)
+"""
+
+
+def below(directory, content):
+    return {p[len(directory) + 1 :]: d for p, d in content.items() if p.startswith(directory + "/")}
+
+
 MOUNT = ".arvados#mount"
 
 
