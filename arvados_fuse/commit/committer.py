@@ -109,7 +109,9 @@ class Committer:
         self._locked = locked
         self._unlocked = unlocked
         self._plans: dict[Session, _Plan] = {}
-        self._changed = threading.Condition()
+        lock = threading.RLock()
+        self._changed = threading.Condition(lock)  # for requests, which wait for what is done
+        self._due = threading.Condition(lock)  # for the threads, one of which is woken for a change
         self._ending = False
         self._ending_uuids: set[str] = set()  # whose sessions are being ended
         self._packing: set[Session] = set()  # whose small blocks are being put together
@@ -188,7 +190,7 @@ class Committer:
             for session, plan in self._plans.items():
                 if session.is_scratch:
                     plan.due = time.monotonic()
-            self._changed.notify_all()
+            self._due.notify_all()
 
     def begin_scratch(self, name: str, owner: Owner) -> Session:
         """Begin a collection that is never saved. Raises NoSpace or JournalError."""
@@ -250,13 +252,13 @@ class Committer:
             due = time.monotonic() + self._delay_s
             if plan.due is None or plan.due > due:
                 plan.due = due
-                self._changed.notify()
+                self._due.notify()
 
     def relieve(self, session: Session) -> None:
         """Bring what a session has to the cluster now, so that the journal gets room."""
         with self._changed:
             self._plans[session].due = time.monotonic()
-            self._changed.notify()
+            self._due.notify()
 
     def closed(self, session: Session) -> None:
         """Do what the close of a file that was written to asks for. May wait, without the lock.
@@ -273,7 +275,7 @@ class Committer:
                 due = plan.ended + self._delay_s
                 if plan.due is None or plan.due > due:
                     plan.due = due
-                    self._changed.notify()
+                    self._due.notify()
                 return
         self.commit(session)
 
@@ -308,7 +310,7 @@ class Committer:
                 lambda: all(plan.done >= number for plan, number in asked.values())
             )
             self._ending = True
-            self._changed.notify_all()
+            self._due.notify_all()
         for thread in self._threads:
             thread.join()
         self._uploader.close()
@@ -320,7 +322,7 @@ class Committer:
     def _ask(self, plan: _Plan) -> int:
         plan.wanted += 1
         plan.due = time.monotonic()
-        self._changed.notify_all()
+        self._due.notify()
         return plan.wanted
 
     # -- the threads ------------------------------------------------------------------------
@@ -332,8 +334,10 @@ class Committer:
             with self._changed:
                 self._note_outcome(session, plan, error)
                 self._changed.notify_all()
+                self._due.notify()
             if error is None:
                 try:
+                    self._steps.shorten_journal(session)
                     self._end_if_idle(session)
                 except Exception:
                     log.exception("Unhandled exception at the end of changes of %s", session.uuid)
@@ -414,8 +418,10 @@ class Committer:
                 if first is not None and first[0] <= now:
                     _, _, session, plan = first
                     plan.is_running, plan.due, plan.taken = True, None, plan.wanted
+                    if len(waiting) > 1:
+                        self._due.notify()  # somebody else looks when the next one is due
                     return session, plan
-                self._changed.wait(first[0] - now if first is not None else None)
+                self._due.wait(first[0] - now if first is not None else None)
         return None
 
     def _commit(self, session: Session) -> FileSystemError | None:

@@ -1,11 +1,13 @@
 """The steps of a commit, from the draft to the cluster.
 
-1. If the cluster has another version than the draft is based on, the draft is moved on top of it:
-   what others changed is taken over, and what both changed is kept twice.
-2. What is not committed is frozen, and the journal begins a new generation.
-3. The chunks of what was frozen are sent to Keep.
+1. What is not committed is frozen, and the journal begins a new generation.
+2. The chunks of what was frozen are sent to Keep.
+3. Meanwhile the cluster is asked for its version. If that is another one than the draft is based
+   on, the draft is moved on top of it: what others changed is taken over, what both changed is
+   kept twice, and the result is frozen anew.
 4. One request says what has changed.
-5. What was frozen is noted as committed, and the journal forgets it.
+5. What was frozen is noted as committed.
+6. The journal forgets it, for which nobody waits.
 
 The file system's lock is held for the steps in memory alone.
 """
@@ -28,6 +30,7 @@ from arvados_fuse.journal.records import Rename
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
     from contextlib import AbstractContextManager
 
     from arvados_fuse.api import Cluster, CollectionContent, Item
@@ -128,12 +131,16 @@ class Steps:
 
     def _commit_once(self, session: Session) -> bool:
         """Go through the steps; false if what others did has overtaken them."""
-        if self._is_behind(session):
-            self._take_over(session)
         frozen = self._freeze(session)
         if frozen is None:
             return True
         started_at = time.monotonic()
+        self._begin_uploads(session, frozen.taken)
+        if self._is_behind(session):  # this is asked while the blocks are on their way
+            self._take_over(session)
+            frozen = self._freeze(session)
+            if frozen is None:
+                return True
         self.bring_blocks(session, frozen.taken)
         self._resigning.send_again(session, frozen.taken)
         if time.monotonic() - started_at > LONG_UPLOAD_S and self._is_behind(session):
@@ -262,11 +269,7 @@ class Steps:
 
     def bring_blocks(self, session: Session, taken: Snapshot) -> None:
         """Send to Keep what the files of a snapshot need, and let them have it from there."""
-        while chunks := taken.pending_chunks():
-            with self._locked:
-                uploads = {
-                    chunk: session.upload(chunk, self._parts(chunk, taken)) for chunk in chunks
-                }
+        while uploads := self._begin_uploads(session, taken):
             for chunk, upload in uploads.items():
                 try:
                     uploaded = upload.result()
@@ -276,6 +279,16 @@ class Steps:
                     raise
                 self._place(session, taken, chunk, uploaded)
         taken.fill_holes(partial(self._uploader.zeros, copies=session.copies))
+
+    def _begin_uploads(
+        self, session: Session, taken: Snapshot
+    ) -> dict[ChunkLike, Future[Uploaded]]:
+        """Begin to send the chunks that the files of a snapshot need, unless they are sent."""
+        with self._locked:
+            return {
+                chunk: session.upload(chunk, self._parts(chunk, taken))
+                for chunk in taken.pending_chunks()
+            }
 
     @staticmethod
     def _parts(chunk: ChunkLike, taken: Snapshot) -> list[tuple[int, int]]:
@@ -358,14 +371,27 @@ class Steps:
             if tree is not None:
                 self.rebase(session, content.item, tree, len(content.manifest_text))
         try:
-            session.journal.committed(
+            session.journal.note_committed(
                 frozen.generation, session.portable_data_hash, attached, contents
             )
         except FileSystemError as error:
-            # The journal holds more than it need; the next commit takes that out too.
-            log.warning(
-                "%s is committed, but its journal is not shortened: %s", session.uuid, error
-            )
+            _warn_of_journal(session, error)
+
+    def shorten_journal(self, session: Session) -> None:
+        """Let the journal forget what is committed. Waits for the disk; the lock must not be held.
+
+        Who waits for the commit need not wait for this: a mount that finds what is committed
+        already in a journal knows that.
+        """
+        try:
+            session.journal.shorten()
+        except FileSystemError as error:
+            _warn_of_journal(session, error)
+
+
+def _warn_of_journal(session: Session, error: FileSystemError) -> None:
+    """Say that a journal holds more than it need; the next commit takes that out too."""
+    log.warning("%s is committed, but its journal is not shortened: %s", session.uuid, error)
 
 
 def _give_up_what_was_replaced(session: Session) -> None:
