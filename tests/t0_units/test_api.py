@@ -446,7 +446,12 @@ class TestSharedByComparison:
 class TestFilters:
     """`--filters` narrows listings down, and lookups of names with them."""
 
-    FILTERS = (["name", "like", "A%"], ["collections.file_count", ">", 3], "(a < b)")
+    FILTERS = (
+        ["name", "like", "A%"],
+        ["collections.file_count", ">", 3],
+        ["properties.stage", "=", "raw"],
+        "(a < b)",
+    )
 
     @pytest.fixture
     def cluster(self, server):
@@ -458,15 +463,16 @@ class TestFilters:
         server.answers["groups/contents"] = Answer({"items": []})
         assert list(cluster.contents(OWNER)) == []
         for request in server.requests:
-            assert request.parameters["filters"][:3] == list(self.FILTERS)
+            assert request.parameters["filters"][:4] == list(self.FILTERS)
 
     def test_lookups_take_those_of_their_table(self, cluster, server):
         server.answers["groups"] = server.answers["collections"] = Answer({"items": []})
         for projects in (True, False):
             cluster.find(OWNER, ["name", "=", "x"], projects=projects)
         groups, collections = (r.parameters["filters"] for r in server.requests)
-        assert groups[-2:] == [["name", "like", "A%"], "(a < b)"]
-        assert collections[-3:] == [["name", "like", "A%"], ["file_count", ">", 3], "(a < b)"]
+        for_all = [["properties.stage", "=", "raw"], "(a < b)"]
+        assert groups[-3:] == [["name", "like", "A%"], *for_all]
+        assert collections[-4:] == [["name", "like", "A%"], ["file_count", ">", 3], *for_all]
 
     def test_what_is_asked_for_by_its_uuid_is_not_filtered(self, cluster, server):
         server.answers[f"groups/{GROUP['uuid']}"] = Answer(GROUP)

@@ -22,6 +22,7 @@ from arvados_fuse.errors import (
     ManifestError,
     TimedOut,
 )
+from arvados_fuse.keep.arrival import Arrival
 from arvados_fuse.keep.blockfile import BlockWriter
 from arvados_fuse.keep.cache import Block, BlockCache
 from arvados_fuse.keep.disk import DiskStorage
@@ -251,6 +252,24 @@ def test_many_readers_of_one_cold_block_cause_one_fill(
 
     with ThreadPoolExecutor(8) as pool:
         assert b"".join(pool.map(part, range(8))) == BLOCK
+    assert len(source.gets) == 1
+
+
+def test_two_who_miss_a_block_at_the_same_moment_get_the_same_one(
+    cache: BlockCache, source: ScriptedSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither has found it in the table, and one is faster in putting it there."""
+    locator = source.store(BLOCK)
+    faster: list[Block] = []
+
+    def arrival(name: str, size: int, stall_timeout_s: float) -> Arrival:
+        monkeypatch.undo()
+        faster.append(cache.get(locator))
+        return Arrival(name, size, stall_timeout_s)
+
+    monkeypatch.setattr("arvados_fuse.keep.cache.Arrival", arrival)
+    assert [cache.get(locator)] == faster
+    assert read(faster[0]) == BLOCK
     assert len(source.gets) == 1
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from arvados_fuse.errors import TimedOut
+from arvados_fuse.fusedir.collection import CollectionDirectory
+from tests.conftest import LogGuard
 from tests.support import invariants
 from tests.support.writable import CALLER, REFRESH_S, WritableCluster, WritableMount
 
@@ -80,6 +82,39 @@ def test_renaming_a_file_to_its_own_name_leaves_nothing_behind(
     mount.operations.rename(1, b"file", 1, b"file", CALLER)
     invariants.check_nothing_leaked(mount)
     assert mount.walk() == {"file": b"content"}
+
+
+@pytest.mark.parametrize("point", range(1, 10))
+def test_what_was_frozen_is_not_sent_after_a_refresh_has_brought_what_others_have_written(
+    cluster: WritableCluster, mount: WritableMount, log_guard: LogGuard, point: int
+) -> None:
+    """It would overwrite that, and the draft does not say any more what it was about.
+
+    point: where the commit gives the lock up, counted from its beginning
+    """
+    cluster.edit_elsewhere({"file": b"before"})
+    handle = mount.open("file")
+    mount.write(handle, 0, b"ours__")
+    mount.release(handle)
+    root = mount.inodes.get(1)
+    assert isinstance(root, CollectionDirectory)
+    expected = {b"ours__"}
+
+    def refresh() -> None:
+        if root.session is not None and root.session.is_sending:
+            return  # who writes now can only be seen afterwards
+        expected.add(b"theirs")
+        if cluster.content == {"file": b"ours__"}:
+            expected.discard(b"ours__")
+        cluster.edit_elsewhere({"file": b"theirs"})
+        root.landed(root.fetch())
+
+    mount.turns.plan(refresh, point, 1000)
+    mount.commit()
+    mount.turns.finish()
+    mount.commit()
+    assert set(cluster.content.values()) == expected
+    assert len(log_guard.take("changed here and elsewhere")) == len(expected) - 1
 
 
 def test_what_a_failed_commit_has_loaded_is_accounted_for(
