@@ -2,8 +2,8 @@
 
 The cluster takes a manifest only if each of its blocks is signed, for the token of the request and
 for longer than now (Arvados documentation, "Keep locator format"). After a new token, or a long
-time in which nothing could be committed, there are blocks of which neither is true any more. By then
-they may not even be in Keep.
+time in which nothing could be committed, there are blocks of which neither is true any more, and
+some may not even be in Keep.
 """
 
 from __future__ import annotations
@@ -76,16 +76,14 @@ class Resigning:
         Raises what sending raises.
         """
         with self._locked:
-            copies, base = session.copies, session.present
-            wanted = taken.blocks()
-            sent = {block: session.sent[block] for block in wanted & session.sent.keys()}
-        again = {
-            block: self._uploader.upload_again(block, upload.chunk, upload.parts, copies)
-            for block, upload in sent.items()
-            if not self._uploader.is_there(block, copies, base)
-        }
-        if not again:
+            copies, base, sent = session.copies, session.present, session.sent.copy()
+        gone = {block for block in sent if not self._uploader.is_there(block, copies, base)}
+        if not gone:
             return
+        again = {
+            block: self._uploader.upload_again(block, sent[block].chunk, sent[block].parts, copies)
+            for block in gone & taken.blocks()
+        }
         fresh = {block: done.result().spots[0].stored.locator for block, done in again.items()}
         taken.sign(fresh)
         with self._locked:

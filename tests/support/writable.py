@@ -139,8 +139,11 @@ class WritableCluster(FakeCluster):
         self.set_manifest(uuid, manifest_text(stored))
 
     def collect_garbage(self) -> None:
-        """Let Keep have the blocks of the content alone."""
-        segments = (each for file in self.stored.values() for each in file or ())
+        """Let Keep have the blocks of the collections alone."""
+        contents = [self._stored(uuid) for uuid in self.items]
+        segments = (
+            each for content in contents for file in content.values() for each in file or ()
+        )
         used = {block_name(locator) for locator, _, _ in segments}
         for block in self.blocks.contents.keys() - used - {EMPTY_BLOCK}:
             del self.blocks.contents[block]
