@@ -39,6 +39,24 @@ def small_mount(cluster: WritableCluster, tmp_path: Path) -> Iterator[WritableMo
     mount.close()
 
 
+def test_a_commit_is_one_request(cluster: WritableCluster, mount: WritableMount) -> None:
+    """Whatever has changed, so that others see all of it or nothing."""
+    cluster.edit_elsewhere({"removed": b"1", "moved": b"2", "d/changed": b"3"})
+    mount.unlink("removed")
+    mount.rename("moved", "d/moved")
+    mount.mkdir("new")
+    for path in ("d/changed", "new/file"):
+        handle = mount.create(path) if path == "new/file" else mount.open(path)
+        mount.write(handle, 0, b"ours")
+        mount.release(handle)
+    del cluster.asked[:]
+    mount.commit()
+    assert [what.split()[0] for what in cluster.asked].count("edit") == 1
+    assert not [what for what in cluster.asked if what.startswith("replace")]
+    files = {"d/changed": b"ours", "d/moved": b"2", "new/file": b"ours"}
+    assert cluster.content == {"d": None, "new": None, **files}
+
+
 def commit_without_answer(cluster: WritableCluster, mount: WritableMount) -> None:
     """Commit; the cluster does it, and the answer is lost."""
     cluster.failures = [TimedOut("late")]
