@@ -2,9 +2,10 @@
 
 import os
 
+import arvados.collection
 import pytest
 
-from tests.support.contents import create, pseudo_random
+from tests.support.contents import block_hash, create, pseudo_random
 from tests.support.mounts import RunningMount
 from tests.support.workplace import new_collection, saved
 
@@ -70,3 +71,22 @@ def test_bytes_that_this_mount_has_sent_before_are_not_sent(cluster, mounted):
     commit(running.directory)
     assert puts(cluster) == 0
     assert saved(cluster.api(), uuid) == {"g": CONTENT}
+
+
+def test_a_block_that_others_take_out_of_the_collection_is_sent_after_all(cluster, mounted):
+    """Else the save would name a block that Keep has collected as garbage: administrators may."""
+    content = os.urandom(5000)
+    uuid = create(cluster.api(), "shrinking", {"theirs": content, "stays": b"stays"})["uuid"]
+    running = mounted(uuid, "--commit-delay=600")
+    (running / "opener").write_bytes(b"the first change is committed at once")
+    (running / "ours").write_bytes(content)
+    theirs = arvados.collection.Collection(uuid, api_client=cluster.api())
+    theirs.remove("theirs")
+    theirs.save()
+    cluster.block_path(block_hash(content)).unlink()
+    commit(running.directory)
+    assert saved(cluster.api(), uuid) == {
+        "opener": b"the first change is committed at once",
+        "ours": content,
+        "stays": b"stays",
+    }
