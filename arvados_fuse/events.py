@@ -14,7 +14,6 @@ Source of the messages: Arvados documentation, "API Reference", "Websocket event
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 import json
 import logging
@@ -26,10 +25,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import ciso8601
-from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidStatus, WebSocketException
 
 if TYPE_CHECKING:
+    import asyncio
     import ssl
     from collections.abc import Callable, Sequence
 
@@ -245,6 +243,11 @@ class Subscriber:
 
     def _attempt(self) -> str:
         """Connect, and stay connected for as long as that can be; return why it ended."""
+        # Imported in this thread: the first listing of a mount need not wait for them.
+        import asyncio  # noqa: PLC0415
+
+        from websockets.exceptions import InvalidStatus, WebSocketException  # noqa: PLC0415
+
         try:
             asyncio.run(self._listen(self._token()))
         except _Ended as end:
@@ -281,6 +284,10 @@ class Subscriber:
 
     async def _listen(self, token: str) -> None:
         """Connect, subscribe, and pass on what comes until we are to stop, or something fails."""
+        import asyncio  # noqa: PLC0415
+
+        from websockets.asyncio.client import connect  # noqa: PLC0415
+
         separator = "&" if "?" in self._url else "?"
         url = f"{self._url}{separator}api_token={urllib.parse.quote(token, safe='')}"
         async with connect(

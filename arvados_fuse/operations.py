@@ -58,6 +58,9 @@ __all__ = ["Operations"]
 
 log = logging.getLogger(__name__)
 
+SHOWN = (File, Directory)
+"""What has attributes. `File | Directory` would be made anew each time that it is looked at."""
+
 H = TypeVar("H", FileHandle, DirectoryHandle)
 
 
@@ -156,7 +159,7 @@ class Operations(llfuse.Operations):
 
     def _attributes(self, thing: FreshBase) -> llfuse.EntryAttributes:
         attributes = llfuse.EntryAttributes()
-        assert isinstance(thing, File | Directory)
+        assert isinstance(thing, SHOWN)
         fill_attributes(attributes, thing, self._owner, self._clock())
         return attributes
 
@@ -456,7 +459,7 @@ class Operations(llfuse.Operations):
                 thing.truncate(attr.st_size)
             change = requested_change(attr, fields)
             if any(value is not None for value in change):
-                assert isinstance(thing, File | Directory)
+                assert isinstance(thing, SHOWN)
                 thing.change_attributes(change)
             return self._attributes(thing)
         except Exception as error:
