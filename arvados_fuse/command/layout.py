@@ -32,6 +32,7 @@ This is an Arvados cluster, shown as a file system.
 In each collection and project there is more that is found by name, and not listed:
 
   .arvados#collection   the record of the collection, as JSON
+  .arvados#commit       the same, where it can be changed: reading it saves the collection
   .arvados#versions/    the stored versions of the collection, by number
   .arvados#project      the record of the project, as JSON
 

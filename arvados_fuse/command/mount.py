@@ -129,21 +129,12 @@ def _file_system(
     """
     metrics = Metrics()
     unlocked = crew.released(llfuse.lock_released)
-    cluster = ArvadosCluster(
-        access.host,
-        access.token,
-        insecure=access.insecure,
-        retries=settings.retries,
-        metrics=metrics,
-        filters=settings.filters,
-    )
     inodes = Inodes(InodeCache(settings.directory_cache))
-    # The token of the embedded cluster never changes.
-    read_token = clusters.current_token if settings.standalone_dir is None else lambda: access.token
-    renewal = Renewal(access.token, read_token, cluster, inodes, llfuse.lock)
+    renewal = _renewal(settings, access, metrics, inodes)
+    cluster = renewal.cluster
     new_client = clusters.keep_clients(
         access,
-        renewal.cluster.keep_services,
+        cluster.keep_services,
         lambda: renewal.token,
         retries=settings.retries,
         metrics=metrics,
@@ -165,17 +156,15 @@ def _file_system(
         metrics=metrics,
         writer=writer,
     )
-    around = Surroundings(
-        cluster=cluster,
-        inodes=inodes,
-        flights=SingleFlight(unlocked, REQUEST_TIME_LIMIT_S),
+    around = _surroundings(
+        settings,
+        cluster,
+        inodes,
         kernel=kernel,
-        names=NameRules(cluster.slash_substitution, settings.encoding),
+        unlocked=unlocked,
         trust=trust,
-        background=Refresher(inodes, llfuse.lock, Workers(REFRESH_THREADS, "refresh")),
-        started_ns=time.time_ns(),
-        status=status.record,
-        writing=writer.writing if writer is not None else None,
+        status=status,
+        writer=writer,
     )
     if writer is not None:
         writer.recover(settings)
@@ -202,6 +191,49 @@ def _file_system(
         encoding=settings.encoding,
     )
     return _FileSystem(operations, metrics, writer, renewal, stop_waiting)
+
+
+def _renewal(
+    settings: Settings, access: clusters.Access, metrics: Metrics, inodes: Inodes
+) -> Renewal:
+    """Reach the cluster, by a token that can be replaced. Raises the errors of `api.Cluster`."""
+    cluster = ArvadosCluster(
+        access.host,
+        access.token,
+        insecure=access.insecure,
+        retries=settings.retries,
+        metrics=metrics,
+        filters=settings.filters,
+    )
+    # The token of the embedded cluster never changes.
+    read_token = clusters.current_token if settings.standalone_dir is None else lambda: access.token
+    return Renewal(access.token, read_token, cluster, inodes, llfuse.lock)
+
+
+def _surroundings(
+    settings: Settings,
+    cluster: ArvadosCluster,
+    inodes: Inodes,
+    *,
+    kernel: Kernel,
+    unlocked: Unlocked,
+    trust: Trust,
+    status: MountStatus,
+    writer: Writer | None,
+) -> Surroundings:
+    """Gather what all directories share."""
+    return Surroundings(
+        cluster=cluster,
+        inodes=inodes,
+        flights=SingleFlight(unlocked, REQUEST_TIME_LIMIT_S),
+        kernel=kernel,
+        names=NameRules(cluster.slash_substitution, settings.encoding),
+        trust=trust,
+        background=Refresher(inodes, llfuse.lock, Workers(REFRESH_THREADS, "refresh")),
+        started_ns=time.time_ns(),
+        status=status.record,
+        writing=writer.writing if writer is not None else None,
+    )
 
 
 def _writer(
