@@ -35,6 +35,10 @@ _CORS = {
     "Access-Control-Allow-Headers": "Authorization, Content-Type, X-Keep-Desired-Replicas",
 }
 
+_SMALL_SIZE = 256 << 10
+"""Bytes up to which a block is stored when all of it is here, in one go: for so few, every change
+from the event loop to a thread and back takes longer than to write and hash them."""
+
 _T = TypeVar("_T")
 
 
@@ -164,14 +168,12 @@ class KeepServer:
         size = request.content_length
         _check_size(size)
         classes = self._storage_classes(request.headers.get("X-Keep-Storage-Classes", ""))
-        block = await self._in_thread(self._store.begin)
-        try:
-            upload = Upload(block, MAX_BLOCK_SIZE if size is None else size, self._threads)
-            await self._receive(request, upload)
-            await self._in_thread(self._finish, upload, block, block_hash)
-        finally:
-            await self._in_thread(block.abandon)
-        locator = f"{block_hash}+{block.size}"
+        if size is not None and size <= _SMALL_SIZE:
+            content = await request.read()
+            await self._in_thread(self._store_at_once, content, block_hash)
+        else:
+            size = await self._store_while_it_comes(request, block_hash)
+        locator = f"{block_hash}+{size}"
         token = token_of_header(request.headers.get("Authorization", ""))
         if token:
             expiry_s = int(_now(request)) + self._signer.ttl_s
@@ -183,6 +185,27 @@ class KeepServer:
                 "X-Keep-Storage-Classes-Confirmed": ", ".join(f"{name}=1" for name in classes),
             },
         )
+
+    def _store_at_once(self, content: bytes, block_hash: str) -> None:
+        block = self._store.begin()
+        try:
+            block.write(content)
+            block.digest(content)
+            self._keep(block, block_hash)
+        finally:
+            block.abandon()
+
+    async def _store_while_it_comes(self, request: web.Request, block_hash: str) -> int:
+        """Store the body of a request, and return its size in bytes."""
+        size = request.content_length
+        block = await self._in_thread(self._store.begin)
+        try:
+            upload = Upload(block, MAX_BLOCK_SIZE if size is None else size, self._threads)
+            await self._receive(request, upload)
+            await self._in_thread(self._finish, upload, block, block_hash)
+        finally:
+            await self._in_thread(block.abandon)
+        return block.size
 
     def _storage_classes(self, header: str) -> list[str]:
         """Return those of the storage classes asked for that this service has."""
@@ -204,6 +227,9 @@ class KeepServer:
 
     def _finish(self, upload: Upload, block: Incoming, block_hash: str) -> None:
         upload.finish()
+        self._keep(block, block_hash)
+
+    def _keep(self, block: Incoming, block_hash: str) -> None:
         if block.block_hash != block_hash:
             raise _Refused(400, "The checksum of the body is not the one in the request")
         try:
