@@ -144,6 +144,8 @@ class Writer:
     def start(self) -> None:
         """Start to commit. Call it in the process that serves the mount."""
         self._committer.start()
+        # The first fsync would have to wait for that.
+        threading.Thread(target=self._keep.prepare, name="keep-prepare", daemon=True).start()
 
     def finish(self) -> bool:
         """Commit what is left, once, when no request comes any more. Returns whether all is saved.

@@ -6,6 +6,7 @@ are handed on while they come, the time between rounds is jittered, and a servic
 wrong bytes twice is not asked a third time.
 """
 
+import contextlib
 import copy
 import hashlib
 import http.client
@@ -19,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from mmap import mmap
 
-from arvados_fuse.errors import ClusterUnreachable
+from arvados_fuse.errors import ClusterUnreachable, FileSystemError
 from arvados_fuse.keep.connections import BlockResponse, Connection, ConnectionPool, Limits
 from arvados_fuse.keep.exchange import DEFAULT_TIMEOUTS, Exchanges, Timeouts
 from arvados_fuse.keep.locators import EMPTY_BLOCK, MAX_BLOCK_SIZE, Locator, parse_locator
@@ -82,6 +83,14 @@ class KeepClient:
         other.token = lambda: token
         other._exchanges = Exchanges(self._pool, other.token, self._timeouts)
         return other
+
+    def prepare(self) -> None:
+        """Ask for the list of services, so that the first block need not wait for it.
+
+        Waits. What goes wrong is told by who needs the list.
+        """
+        with contextlib.suppress(FileSystemError):
+            self._services.prepare()
 
     def get(
         self,

@@ -90,6 +90,10 @@ class ServiceList:
         """
         return [each for each in _by_weight(block_hash, self._known()) if not each.read_only]
 
+    def prepare(self) -> None:
+        """Ask the API server unless that was done already. Raises what that raises."""
+        self._known()
+
     def refresh(self) -> None:
         """Ask again. When that fails the old list stays: it is more likely right than none."""
         if self._fixed:

@@ -182,3 +182,18 @@ def test_threads_that_need_the_list_together_cause_one_request() -> None:
     for thread in threads:
         thread.join()
     assert asked == [1]
+
+
+def test_who_has_prepared_need_not_ask_again() -> None:
+    asked: list[int] = []
+
+    def ask() -> list[dict[str, Any]]:
+        asked.append(1)
+        return [record(1)]
+
+    services = ServiceList(ask)
+    services.prepare()
+    services.prepare()
+    assert asked == [1]
+    assert urls(services) == ["http://keep1.example.com:25107/"]
+    assert asked == [1]
