@@ -7,6 +7,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 
 import arvados.collection
 import pytest
@@ -224,7 +225,8 @@ class TestNineWait:
             time.sleep(0.01)
         yield programs
         for program in programs:
-            program.communicate()
+            program.wait()
+            program.stdout.close()
 
     def test_what_is_at_hand_is_answered_at_once(self, running, waiting):
         with open(running / "f0", "rb") as file:
@@ -235,6 +237,19 @@ class TestNineWait:
 
     def test_each_gets_its_own_answer(self, running, waiting):
         assert tuple(program.communicate(timeout=30)[0] for program in waiting) == self.CONTENTS
+
+    def test_those_who_answered_go_when_nobody_waits_any_more(self, running, waiting):
+        """Of the ten, with a sender of notifications each, one is left."""
+        tasks = Path(f"/proc/{running.process.pid}/task")
+        most = 0
+        while any(program.poll() is None for program in waiting):
+            most = max(most, len(os.listdir(tasks)))
+            time.sleep(0.01)
+        deadline = time.monotonic() + 30
+        while len(os.listdir(tasks)) > most - 2 * 9:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert (running / "f0").read_bytes() == b"at hand"
 
     def test_a_signal_ends_the_mount(self, running, waiting):
         running.expected_log.append("Cannot read .*: the mount is ending")
