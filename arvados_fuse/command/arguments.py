@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arvados_fuse.command.layout_options import Place, add_layout_options, places
-from arvados_fuse.command.values import at_least, encoding, names, seconds
+from arvados_fuse.command.values import at_least, encoding, journal_size, names, seconds, subtype
 from arvados_fuse.version import __version__
 
 if TYPE_CHECKING:
@@ -227,6 +227,7 @@ def _add_life_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--foreground", action="store_true", help="stay in the foreground")
     group.add_argument(
         "--subtype",
+        type=subtype,
         default="",
         help="let the mount table say fuse.SUBTYPE; with --unmount or --unmount-all, touch only"
         " mounts that have it",
@@ -330,7 +331,7 @@ def _add_writing_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--journal-size",
-        type=at_least(0),
+        type=journal_size,
         default=0,
         metavar="BYTES",
         help="how much of that there may be before writers have to wait (default: 0, which means"

@@ -169,10 +169,10 @@ def places(namespace: argparse.Namespace) -> tuple[Place, ...]:
 
 
 def _check_name(name: str) -> None:
-    if name in ("", ".", "..") or "/" in name or "\0" in name:
+    if name in ("", ".", "..") or "/" in name or "\0" in name or name.startswith(".arvados#"):
         raise CommandError(
             f"{name!r} cannot be the name of a directory in the mount. Give one name, without"
-            " a slash."
+            " a slash, that does not begin with .arvados#."
         )
 
 

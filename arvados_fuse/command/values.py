@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["at_least", "encoding", "names", "seconds"]
+__all__ = ["at_least", "encoding", "journal_size", "names", "seconds", "subtype"]
+
+_SMALLEST_JOURNAL = 1_000_000
 
 
 def at_least(least: int) -> Callable[[str], int]:
@@ -21,6 +23,19 @@ def at_least(least: int) -> Callable[[str], int]:
         return int(text)
 
     return whole_number
+
+
+def journal_size(text: str) -> int:
+    """Read how many bytes a journal may have; 0 for what suits the disk.
+
+    What it holds for itself must be a small part of that, or writers would wait for ever.
+    """
+    size = at_least(0)(text)
+    if 0 < size < _SMALLEST_JOURNAL:
+        raise argparse.ArgumentTypeError(
+            f"{text} bytes are too few: give 0, or {_SMALLEST_JOURNAL} or more"
+        )
+    return size
 
 
 def seconds(text: str) -> float:
@@ -37,6 +52,13 @@ def seconds(text: str) -> float:
 def names(text: str) -> tuple[str, ...]:
     """Read names with commas between them. Nothing between two commas is no name."""
     return tuple(name for part in text.split(",") if (name := part.strip()))
+
+
+def subtype(text: str) -> str:
+    """Read the subtype of a mount. FUSE is given it among other options, with commas between."""
+    if "," in text:
+        raise argparse.ArgumentTypeError(f"{text!r} has a comma: choose another subtype")
+    return text
 
 
 def encoding(text: str) -> str:

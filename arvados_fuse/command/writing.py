@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from arvados_fuse.api.writing import ArvadosWriting
 from arvados_fuse.collection.tree import Tree
+from arvados_fuse.command.problem import CommandError
 from arvados_fuse.command.progress import Left, reported
 from arvados_fuse.commit.committer import Committer
 from arvados_fuse.commit.copies import Standard
@@ -21,6 +22,7 @@ from arvados_fuse.commit.rescue import Rescue
 from arvados_fuse.commit.steps import Steps
 from arvados_fuse.commit.uploads import Uploader
 from arvados_fuse.commit.writing import Writing, conflict_name
+from arvados_fuse.errors import FileSystemError
 from arvados_fuse.journal.journal import About, Journal, boot_id
 from arvados_fuse.journal.recovery import orphans
 
@@ -81,7 +83,7 @@ class Writer:
             boot_id=boot_id(),
         )
         size = settings.journal_size or _usual_size(settings.journal_dir)
-        self._journal = Journal.create(settings.journal_dir, about, size)
+        self._journal = _made_journal(settings.journal_dir, about, size)
         changes = ArvadosWriting(cluster.connection)
         known = KnownBlocks(keep.token, cluster.signature_ttl_s / 2)
         uploader = Uploader(keep, known, Standard(changes.replicas, settings.storage_classes))
@@ -182,6 +184,17 @@ class Writer:
             files=sum(each.pending_files for each in pending),
             size=sum(each.pending_bytes for each in pending),
         )
+
+
+def _made_journal(directory: Path, about: About, size: int) -> Journal:
+    try:
+        return Journal.create(directory, about, size)
+    except FileSystemError as error:
+        reason = getattr(error.__cause__, "strerror", None) or error
+        raise CommandError(
+            f"The journal cannot be in {directory}: {reason}. Choose another place with"
+            " --journal-dir."
+        ) from error
 
 
 def _usual_size(directory: Path) -> int:

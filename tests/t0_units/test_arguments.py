@@ -107,6 +107,15 @@ def test_each_option_sets_its_field_and_no_other(arguments, field, value):
     assert changed <= {field}
 
 
+def test_a_journal_has_room_for_more_than_itself(capsys):
+    assert "give 0, or 1000000 or more" in refused(capsys, "--journal-size", "999999", "mnt")
+    assert "whole number" in refused(capsys, "--journal-size", "1M", "mnt")
+
+
+def test_a_subtype_is_no_list_of_other_options_of_fuse(capsys):
+    assert "choose another" in refused(capsys, "--subtype", "keep,allow_other", "mnt")
+
+
 def test_read_only_is_accepted_as_scripts_say_it():
     assert parse(["--read-only", "mnt"]) == parse(["mnt"])
 
