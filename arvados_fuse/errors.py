@@ -139,7 +139,7 @@ class NotPermitted(FileSystemError):
 
 
 class OtherCollection(FileSystemError):
-    """Something is moved out of or into a temporary collection: programs copy it then."""
+    """Something is moved to where it can only be copied: what programs do then."""
 
     errno = errno.EXDEV
     expected = True

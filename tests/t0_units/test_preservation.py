@@ -88,8 +88,7 @@ class Scratch:
         if root.has(name):
             file = root.open_file(name)
         else:
-            file = root.create(name)
-            self.session.created(file)
+            file = self.session.create(root, name)
         self.session.write(file, 0, data)
 
     def remove(self, name):
