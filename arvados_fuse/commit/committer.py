@@ -41,6 +41,10 @@ new version was not asked for with the commit, it is then."""
 END_TIME_LIMIT_S = 2.0
 """How long to wait for the end of changes that are made at another place of the mount."""
 
+LONGEST_WITHOUT_S = 60.0
+"""How long a session that is never quiet, and that nobody asks to commit, goes without a commit.
+Each one ends blocks that are not full."""
+
 FIRST_RETRY_S = 2.0
 LONGEST_RETRY_S = 60.0
 
@@ -53,6 +57,7 @@ class _Plan:
     done: number of the last request that was dealt with, in success or failure
     outcome: how the last commit ended
     due: when it is to be committed, in seconds of time.monotonic; None if not at all
+    is_look: whether that is only to see if it is over, and to save what no close has asked for
     ended: when the last commit ended
     failures: how many commits have failed one after the other
     failing_since: when the first of these had failed, in seconds since 1970; None without one
@@ -64,6 +69,7 @@ class _Plan:
         "ended",
         "failing_since",
         "failures",
+        "is_look",
         "is_running",
         "outcome",
         "taken",
@@ -77,7 +83,15 @@ class _Plan:
         self.ended = float("-inf")
         self.failures = 0
         self.failing_since: float | None = None
+        self.is_look = False
         self.is_running = False
+
+    def want(self, due: float) -> bool:
+        """Have it committed at a time, unless it is earlier; whether that changes anything."""
+        if self.due is not None and self.due <= due and not self.is_look:
+            return False
+        self.due, self.is_look = due, False
+        return True
 
 
 class Committer:
@@ -189,7 +203,7 @@ class Committer:
         with self._changed:
             for session, plan in self._plans.items():
                 if session.is_scratch:
-                    plan.due = time.monotonic()
+                    plan.want(time.monotonic())
             self._due.notify_all()
 
     def begin_scratch(self, name: str, owner: Owner) -> Session:
@@ -249,15 +263,13 @@ class Committer:
         """Commit a change some time soon."""
         with self._changed:
             plan = self._plans[session]
-            due = time.monotonic() + self._delay_s
-            if plan.due is None or plan.due > due:
-                plan.due = due
+            if plan.want(time.monotonic() + self._delay_s):
                 self._due.notify()
 
     def relieve(self, session: Session) -> None:
         """Bring what a session has to the cluster now, so that the journal gets room."""
         with self._changed:
-            self._plans[session].due = time.monotonic()
+            self._plans[session].want(time.monotonic())
             self._due.notify()
 
     def closed(self, session: Session) -> None:
@@ -272,9 +284,7 @@ class Committer:
                 raise type(plan.outcome)(*plan.outcome.args)
             is_burst = plan.is_running or time.monotonic() < plan.ended + self._delay_s
             if is_burst and self._delay_s > 0:
-                due = plan.ended + self._delay_s
-                if plan.due is None or plan.due > due:
-                    plan.due = due
+                if plan.want(plan.ended + self._delay_s):
                     self._due.notify()
                 return
         self.commit(session)
@@ -321,7 +331,7 @@ class Committer:
 
     def _ask(self, plan: _Plan) -> int:
         plan.wanted += 1
-        plan.due = time.monotonic()
+        plan.want(time.monotonic())
         self._due.notify()
         return plan.wanted
 
@@ -417,12 +427,22 @@ class Committer:
                 first = min(waiting, default=None)
                 if first is not None and first[0] <= now:
                     _, _, session, plan = first
+                    if plan.is_look and not self._is_time(session, plan):
+                        continue
                     plan.is_running, plan.due, plan.taken = True, None, plan.wanted
+                    plan.is_look = False
                     if len(waiting) > 1:
                         self._due.notify()  # somebody else looks when the next one is due
                     return session, plan
                 self._due.wait(first[0] - now if first is not None else None)
         return None
+
+    @staticmethod
+    def _is_time(session: Session, plan: _Plan) -> bool:
+        """Whether a session is to be looked at now; if not, it is when it has been quiet."""
+        quiet_at = session.used_at + QUIET_S
+        plan.due = min(quiet_at, plan.ended + LONGEST_WITHOUT_S)
+        return plan.due <= time.monotonic()
 
     def _commit(self, session: Session) -> FileSystemError | None:
         try:
@@ -441,7 +461,7 @@ class Committer:
             if plan.due is None:
                 # To see whether the session is over, or its blocks have to be stored anew.
                 pause_s = self._preservation_s if session.is_scratch else QUIET_S
-                plan.due = plan.ended + pause_s
+                plan.due, plan.is_look = plan.ended + pause_s, not session.is_scratch
             if plan.failures:
                 log.info("Committed %s after %d failures.", session.uuid, plan.failures)
             plan.failures, plan.failing_since = 0, None

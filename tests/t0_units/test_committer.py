@@ -1,0 +1,122 @@
+"""When a session is committed, with steps that only count."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+
+from arvados_fuse.collection.tree import Tree
+from arvados_fuse.commit import committer as committing
+from arvados_fuse.commit.committer import Committer
+from arvados_fuse.commit.recovery import Nobody
+from arvados_fuse.commit.session import Session
+from arvados_fuse.journal.journal import Journal
+from tests.support.journals import ABOUT_US, UUID
+
+
+class CountingSteps:
+    """Commits nothing, so that what is there stays to be committed.
+
+    commits: how often that was asked for
+    """
+
+    def __init__(self) -> None:
+        self.commits = 0
+
+    def commit(self, session: Session) -> None:
+        self.commits += 1
+
+    def shorten_journal(self, session: Session) -> None:
+        """Nothing to do."""
+
+
+class Uploads:
+    """Sends nothing."""
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+@pytest.fixture
+def steps() -> CountingSteps:
+    return CountingSteps()
+
+
+@pytest.fixture
+def committer(tmp_path: Any, steps: Any) -> Iterator[Committer]:
+    journal = Journal.create(tmp_path / "journal", ABOUT_US, 1 << 20)
+    nobody: Any = None
+    uploads: Any = Uploads()
+    committer = Committer(
+        steps,
+        journal,
+        uploads,
+        nobody,
+        delay_s=0.0,
+        preservation_s=1000.0,
+        locked=nullcontext(),
+        unlocked=nullcontext(),
+    )
+    committer.start()
+    yield committer
+    committer.finish()
+    journal.close()
+
+
+@pytest.fixture
+def session(committer: Committer) -> Session:
+    """A session with a file that is to be committed."""
+    session = committer.begin(UUID, Tree.from_manifest(""), "", Nobody(), manifest_size=0)
+    session.draft.root.create("file")
+    return session
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.005)
+
+
+def test_who_waits_is_answered_when_it_is_committed(
+    committer: Committer, session: Session, steps: CountingSteps
+) -> None:
+    for commits in range(1, 20):
+        committer.commit(session)
+        assert steps.commits >= commits
+
+
+def test_what_is_being_written_is_not_committed_again_and_again(
+    committer: Committer, session: Session, steps: CountingSteps, monkeypatch: Any
+) -> None:
+    """Each commit would end blocks that are not full. But nothing goes without for ever."""
+    monkeypatch.setattr(committing, "QUIET_S", 0.01)
+    monkeypatch.setattr(committing, "LONGEST_WITHOUT_S", 1000.0)
+    session.used_at = time.monotonic() + 1000  # somebody goes on and on
+    committer.commit(session)
+    time.sleep(0.2)
+    assert steps.commits == 1
+    monkeypatch.setattr(committing, "LONGEST_WITHOUT_S", 0.2)
+    committer.commit(session)
+    wait_for(lambda: steps.commits > 2)
+
+
+def test_what_no_close_has_asked_for_is_committed_when_it_has_been_quiet(
+    committer: Committer, session: Session, steps: CountingSteps, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(committing, "QUIET_S", 0.1)
+    committer.commit(session)
+    wait_for(lambda: steps.commits > 1)
+
+
+def test_a_change_is_committed_though_it_is_not_quiet(
+    committer: Committer, session: Session, steps: CountingSteps
+) -> None:
+    session.used_at = time.monotonic() + 1000
+    committer.commit(session)
+    committer.changed(session)
+    wait_for(lambda: steps.commits == 2)
