@@ -3,6 +3,7 @@
 import hashlib
 import os
 import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -261,6 +262,24 @@ class TestNineWait:
         subprocess.run(["fusermount", "-u", "-z", running.directory], check=True)
         assert tuple(program.communicate(timeout=30)[0] for program in waiting) == self.CONTENTS
         assert running.process.wait(30) == 0
+
+
+def test_a_crash_leaves_not_connected_and_never_an_empty_directory(env, tmp_path):
+    """Here closing a directory fails in a way that nobody has thought of."""
+    program = (
+        "from arvados_fuse.command.main import main\n"
+        "from arvados_fuse.operations import Operations\n"
+        "Operations.releasedir = lambda self, fh: {}.popitem()\n"
+        "raise SystemExit(main())\n"
+    )
+    command = (sys.executable, "-c", program)
+    with RunningMount(tmp_path / "mnt", env=env, command=command) as running:
+        running.expected_log.append("Traceback")
+        assert "by_id" in os.listdir(running.directory)
+        assert running.process.wait(30) == 1
+        with pytest.raises(OSError, match="Transport endpoint is not connected"):
+            os.listdir(running.directory)
+        assert "KeyError" in running.log
 
 
 def test_lost_block_is_eio_with_a_clear_line(cluster, mounted):
