@@ -85,10 +85,7 @@ class Scratch:
 
     def write(self, name, data):
         root = self.session.draft.root
-        if root.has(name):
-            file = root.open_file(name)
-        else:
-            file = self.session.create(root, name)
+        file = root.open_file(name) if root.has(name) else self.session.create(root, name)
         self.session.write(file, 0, data)
 
     def remove(self, name):
