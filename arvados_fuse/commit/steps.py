@@ -112,6 +112,7 @@ class Steps:
                     # What is committed, or was opened and not changed, is left to the tree.
                     self._take_over(session)
                 return
+            rebases = session.rebases
             try:
                 if self._commit_once(session):
                     return
@@ -123,7 +124,7 @@ class Steps:
                 is_signed_anew = True
             except ClusterError:
                 # What others did between the question and the request may be why.
-                if attempt == MOST_TRIES or not self._is_behind(session):
+                if attempt == MOST_TRIES or not self._was_overtaken(session, rebases):
                     raise
         raise ClusterError(
             f"The collection {session.uuid} is changed by others faster than it can be committed."
@@ -216,6 +217,11 @@ class Steps:
         with self._locked:
             session.desired = state.desired
         return state.portable_data_hash != session.portable_data_hash
+
+    def _was_overtaken(self, session: Session, rebases: int) -> bool:
+        """Whether others have changed the collection since the draft was moved `rebases` times."""
+        # An event may have told of it, so that the draft is on top of it by now.
+        return self._is_behind(session) or session.rebases != rebases
 
     def _take_over(self, session: Session) -> None:
         """Move the draft on top of what the cluster has."""
