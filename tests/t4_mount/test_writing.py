@@ -372,14 +372,14 @@ class TestFailures:
     def test_at_the_end_fail_the_mount_and_stay_in_the_journal(self, work, cluster, mount):
         work = work(*self.QUICK)
         work.running.expected_log += ["Cannot commit", "is not committed", "Cannot save", "saved"]
-        (work / "before").write_bytes(b"")
+        (work / "before").write_bytes(b"before")
         cluster.set_faults([self.FAULTS[0]])
         assert errno_of(lambda: (work / "f").write_bytes(b"content")) == "EIO"
         assert work.running.unmount() == 75
-        assert work.saved() == {"before": b""}
+        assert work.saved() == {"before": b"before"}
         cluster.set_faults([])
         mount("--read-write", "--collection", work.uuid)
-        assert work.saved() == {"before": b"", "f": b"content"}
+        assert work.saved() == {"before": b"before", "f": b"content"}
 
     def test_at_the_end_fail_exec(self, env, api, tmp_path, cluster):
         uuid = new_collection(api)
