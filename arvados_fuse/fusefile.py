@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from arvados_fuse.errors import NotPermitted
+from arvados_fuse.errors import NotPermitted, Stale
 from arvados_fuse.fresh import FOREVER, FreshBase, Parent
 
 if TYPE_CHECKING:
@@ -350,8 +350,14 @@ class CollectionFile(File):
         self._directory.refresh()
 
     def check_writable(self) -> None:
-        """Raise ReadOnly or NotPermitted if the collection must not be changed."""
+        """Raise ReadOnly or NotPermitted if the collection must not be changed.
+
+        Raises Stale if the file was removed before anybody had opened it: the kernel, which had
+        found it before, looks its name up once more.
+        """
         self._directory.check_writable()
+        if self.is_unlinked and self.draft is None:
+            raise Stale(f"{self.path()} was removed while it was being opened.")
 
     def write(self, offset: int, data: bytes) -> None:
         """Write `data` at `offset`."""
