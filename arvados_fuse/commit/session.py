@@ -132,6 +132,7 @@ class Session:
     is_sending: whether a commit is being sent now
     is_adrift: whether the cluster has other content than the draft is on top of: what others had
         changed in the moment before was replaced, and has to be brought back
+    is_gone: whether the collection was removed when the cluster had everything
     unanswered: what was sent last, if there was no answer, so that the cluster may have it or not
     stays: of a collection that is never saved, its blocks, by hash and size
     sources: uuids of collections that something was moved here from
@@ -165,6 +166,7 @@ class Session:
         self.users = self.rebases = 0
         self.is_sending = False
         self.is_adrift = False
+        self.is_gone = False
         self.unanswered: Snapshot | None = None
         self.stays: dict[str, Stay] = {}
         self.sources: set[str] = set()
@@ -208,7 +210,12 @@ class Session:
 
     @property
     def is_idle(self) -> bool:
-        """Whether the tree says all that the draft says, so that the draft is not needed."""
+        """Whether the tree says all that the draft says, so that the draft is not needed.
+
+        Nor is that of a collection that is gone, when there is nothing in it to be saved.
+        """
+        if self.is_gone and not self.draft.is_dirty:
+            return not (self.users or self._users)
         return not (self.users or self.draft.root.overlay or self._users)
 
     @property
@@ -307,7 +314,7 @@ class Session:
 
     def note(self, operation: Rename) -> None:
         """Note that an entry has given way to others. Raises NoSpace or JournalError."""
-        self.journal.record(operation)
+        self.journal.record_of_commit(operation)
 
     def written_out(self, file: DraftFile) -> None:
         """Note that nobody has `file` open for writing any more."""

@@ -25,7 +25,13 @@ from arvados_fuse.collection.merge import rebase, shows
 from arvados_fuse.collection.tree import Tree
 from arvados_fuse.commit.resigning import Resigning
 from arvados_fuse.commit.session import live_parts
-from arvados_fuse.errors import AccessRefused, ClusterError, FileSystemError, Forbidden
+from arvados_fuse.errors import (
+    AccessRefused,
+    ClusterError,
+    FileSystemError,
+    Forbidden,
+    NoSuchEntry,
+)
 from arvados_fuse.journal.records import Rename
 
 if TYPE_CHECKING:
@@ -109,8 +115,7 @@ class Steps:
             self._find_out(session)
             if not self._is_dirty(session):
                 if session.settled or session.draft.root.overlay:
-                    # What is committed, or was opened and not changed, is left to the tree.
-                    self._take_over(session)
+                    self._leave_to_tree(session)
                 return
             rebases = session.rebases
             try:
@@ -231,11 +236,20 @@ class Steps:
             _give_up_what_was_replaced(session)
             self.rebase(session, content.item, tree, len(content.manifest_text))
 
+    def _leave_to_tree(self, session: Session) -> None:
+        """Leave to the tree what is committed, or was opened and not changed."""
+        try:
+            self._take_over(session)
+        except NoSuchEntry:
+            session.is_gone = True
+        except FileSystemError as error:  # the cluster has everything: this can wait
+            log.info("The new version of %s cannot be read: %s", session.uuid, error)
+
     def rebase(self, session: Session, item: Item, tree: Tree, manifest_size: int) -> None:
         """Move the draft on top of a version that the cluster has. With the lock held."""
         self._note_unanswered(session, tree)
         for path, kept_as in rebase(session.draft, tree, self._conflict_name):
-            session.note(Rename(path, kept_as))
+            _note_conflict(session, Rename(path, kept_as))
             log.warning(
                 "%s was changed here and elsewhere, in the collection %s: what was written here"
                 " is now %s.",
@@ -395,9 +409,15 @@ class Steps:
             _warn_of_journal(session, error)
 
 
-def _warn_of_journal(session: Session, error: FileSystemError) -> None:
-    """Say that a journal holds more than it need; the next commit takes that out too."""
-    log.warning("%s is committed, but its journal is not shortened: %s", session.uuid, error)
+def _note_conflict(session: Session, conflict: Rename) -> None:
+    """Let the journal know of a conflict, which is settled already.
+
+    Without that, it would be found and settled once more after a crash.
+    """
+    try:
+        session.note(conflict)
+    except FileSystemError as error:
+        log.warning("The journal of %s is behind what it is for: %s", session.uuid, error)
 
 
 def _give_up_what_was_replaced(session: Session) -> None:
@@ -409,3 +429,8 @@ def _give_up_what_was_replaced(session: Session) -> None:
             " in a stored version alone (see .arvados#versions there).",
             session.uuid,
         )
+
+
+def _warn_of_journal(session: Session, error: FileSystemError) -> None:
+    """Say that a journal holds more than it need; the next commit takes that out too."""
+    log.warning("%s is committed, but its journal is not shortened: %s", session.uuid, error)

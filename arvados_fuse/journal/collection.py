@@ -156,6 +156,10 @@ class CollectionJournal:
             self._is_unsynced = True
         self._notify_unsynced()
 
+    def record_of_commit(self, operation: Operation) -> None:
+        """As `record`, of what a commit has changed: on a full disk at the cost of the reserve."""
+        self._with_reserve(lambda: self.record(operation))
+
     def abandon(self, chunk: Chunk) -> None:
         """There will be no record of an append to this chunk."""
         with self._lock:

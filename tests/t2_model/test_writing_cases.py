@@ -7,11 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from arvados_fuse.errors import TimedOut
+from arvados_fuse.errors import NoSpace, TimedOut
 from arvados_fuse.fusedir.collection import CollectionDirectory
+from arvados_fuse.journal.collection import CollectionJournal
 from tests.conftest import LogGuard
 from tests.support import invariants
-from tests.support.writable import CALLER, REFRESH_S, WritableCluster, WritableMount
+from tests.support.writable import (
+    CALLER,
+    REFRESH_S,
+    UUID,
+    WritableCluster,
+    WritableMount,
+    conflict_name,
+)
 
 
 @pytest.fixture
@@ -160,3 +168,39 @@ def test_what_the_cluster_has_of_a_removed_directory_is_no_part_of_it(
     small_mount.commit()
     invariants.check(small_mount)
     assert cluster.content == {"theirs": None}
+
+
+def test_a_conflict_is_settled_also_when_the_journal_has_no_room(
+    cluster: WritableCluster,
+    mount: WritableMount,
+    monkeypatch: pytest.MonkeyPatch,
+    log_guard: LogGuard,
+) -> None:
+    """Ours is named in memory by then; half a change would be worse than a shorter journal."""
+    handle = mount.create("file")
+    mount.write(handle, 0, b"ours")
+    cluster.edit_elsewhere({"file": b"theirs"})
+
+    def refuse(*_: object) -> None:
+        raise NoSpace("the journal cannot grow")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CollectionJournal, "record", refuse)
+        mount.commit()
+    log_guard.take("was changed here and elsewhere")
+    log_guard.take("the journal cannot grow")
+    assert mount.walk() == cluster.content == {"file": b"theirs", conflict_name("file"): b"ours"}
+    mount.release(handle)
+
+
+def test_a_file_that_others_have_damaged_does_not_stop_what_was_changed_beside_it(
+    cluster: WritableCluster, mount: WritableMount
+) -> None:
+    """It has the size that it had, and nothing to be compared with what it was."""
+    cluster.edit_elsewhere({"damaged": b"12345678"})
+    mount.rename("damaged", "other")
+    mount.rename("other", "damaged")
+    mount.mkdir("made")
+    cluster.set_manifest(UUID, f". {cluster.blocks.put(b'1234')} 2:8:damaged\n")
+    mount.clock.now += REFRESH_S + 1
+    assert sorted(mount.list("")) == ["damaged", "made"]
