@@ -1,6 +1,6 @@
 """The least that a daemon on llfuse can do: one file in memory, and one directory of names.
 
-    python -m benchmarks.bench.bare [--size BYTES] [--files N] MOUNT_DIR
+    python -m benchmarks.bench.bare [--size BYTES] [--files N] [--workers N] MOUNT_DIR
 
 What it needs for a piece of work is what no daemon in Python on llfuse can do without. The root has
 the file `large`, and `--files` small ones in a directory `names`. All may be kept for ever.
@@ -16,7 +16,6 @@ from collections.abc import Iterator
 
 import llfuse
 
-WORKERS = 8
 LARGE_INODE, NAMES_INODE, FIRST_INODE = 2, 3, 4
 PIECE_SIZE = 1 << 20
 LIFETIME_S = 1e6
@@ -94,13 +93,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--size", type=int, default=0)
     parser.add_argument("--files", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1, help="threads that answer")
     parser.add_argument("--foreground", action="store_true", help="always")
     parser.add_argument("directory")
     given = parser.parse_args()
     options = {*llfuse.default_options, "fsname=bare", "max_read=131072"}
     llfuse.init(Bare(given.size, given.files), given.directory, options)
     try:
-        llfuse.main(workers=WORKERS)
+        llfuse.main(workers=given.workers)
     finally:
         llfuse.close()
 
