@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sqlite3
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from arvados_fuse.standalone import cluster, garbage, people
-from arvados_fuse.standalone.directory import DirectoryUnusable
+from arvados_fuse.standalone.directory import DATABASE, DirectoryUnusable
 from arvados_fuse.standalone.network import AddressUnusable, network
 from arvados_fuse.standalone.records.database import DatabaseUnusable
 from arvados_fuse.version import __version__
@@ -172,6 +173,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         people.PeopleError,
     ) as error:
         print(f"arv-standalone: {error}", file=sys.stderr)
+        return 1
+    except sqlite3.Error as error:
+        database = parsed.directory / DATABASE
+        print(f"arv-standalone: cannot use the database {database}: {error}", file=sys.stderr)
         return 1
     except OSError as error:
         print(f"arv-standalone: cannot run on {parsed.directory}: {error}", file=sys.stderr)

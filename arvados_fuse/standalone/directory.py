@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import shlex
 import tempfile
 import time
@@ -40,6 +41,12 @@ BLOCKS = "blocks"
 CERTIFICATE = "tls.pem"
 DATABASE = "cluster.sqlite"
 
+_OF_A_CLUSTER = re.compile(
+    rf"{LOCK}|{USERS_LOCK}|{LOG}|{BLOCKS}.*|\.?({ENVIRONMENT}|{CERTIFICATE}|{DATABASE}).*|lost\+found"
+)
+"""Names of what may be there before the database is: of a first start that was cut off, of blocks
+that were put there, and of a new disk."""
+
 _PATIENCE_S = 0.5
 """How long a lock may be held by somebody who only looks whether it is free."""
 
@@ -53,14 +60,30 @@ class DirectoryInUse(DirectoryUnusable):
 
 
 def prepare(directory: Path) -> None:
-    """Make the directory, for this user only. Raises DirectoryUnusable."""
+    """Make the directory, for this user only.
+
+    One that holds other things is left as it is. Raises DirectoryUnusable.
+    """
     try:
         make_directory(directory)
+        _refuse_what_is_of_others(directory)
         directory.chmod(0o700)
     except OSError as error:
         raise DirectoryUnusable(f"cannot use {directory}: {error.strerror}") from error
     if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
         raise DirectoryUnusable(f"cannot use {directory}: it is not writable")
+
+
+def _refuse_what_is_of_others(directory: Path) -> None:
+    """Refuse a home, or /tmp, out of which others would be locked, and which would be littered."""
+    if (directory / DATABASE).exists():
+        return
+    for path in sorted(directory.iterdir()):
+        if not _OF_A_CLUSTER.fullmatch(path.name):
+            raise DirectoryUnusable(
+                f"cannot use {directory}: it holds {path.name}, and is no cluster's; choose an"
+                " empty directory, or one that is not there yet"
+            )
 
 
 def block_store(directory: Path, number: int) -> Path:

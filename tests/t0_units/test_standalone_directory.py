@@ -4,6 +4,7 @@ import os
 import sqlite3
 import ssl
 import stat
+from contextlib import closing
 
 import pytest
 
@@ -30,6 +31,30 @@ def test_directory_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DirectoryUnusable, match=r"Not a directory|File exists"):
         directory.prepare(tmp_path / "file" / "cluster")
+
+
+def test_directory_of_others_is_left_as_it_is(tmp_path):
+    """Somebody has forgotten the last part of the path: nobody is locked out of his home."""
+    (tmp_path / "thesis.tex").write_text("")
+    tmp_path.chmod(0o755)
+    with pytest.raises(DirectoryUnusable, match=r"it holds thesis\.tex, and is no cluster's"):
+        directory.prepare(tmp_path)
+    assert mode(tmp_path) == 0o755
+
+
+@pytest.mark.parametrize(
+    "name", ["lock", "users.lock", "log", "tls.pem", ".tls.pem.x1", "blocks", "lost+found"]
+)
+def test_directory_of_a_cluster_that_is_not_complete(tmp_path, name):
+    """A start that was cut off, the blocks of a keepstore, the root of a new disk."""
+    (tmp_path / name).mkdir()
+    directory.prepare(tmp_path)
+
+
+def test_directory_of_a_cluster_may_hold_other_things(tmp_path):
+    (tmp_path / "cluster.sqlite").touch()
+    (tmp_path / "notes").touch()
+    directory.prepare(tmp_path)
 
 
 def test_only_one_cluster_has_the_lock(tmp_path):
@@ -126,6 +151,19 @@ def test_database_of_another_version_is_not_touched(tmp_path):
     connection.close()
     with pytest.raises(DatabaseUnusable, match="layout 99"):
         Database(path)
+
+
+def test_a_full_disk_is_said_and_the_database_works_on(tmp_path):
+    """SQLite undoes such a transaction by itself, and there is nothing left to be undone."""
+    with closing(Database(tmp_path / "cluster.sqlite")) as database:
+        with database.read() as db:
+            (pages,) = db.execute("PRAGMA page_count").fetchone()
+            db.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(sqlite3.OperationalError, match="full"), database.write() as db:
+            identity.set_value(db, "large", "x" * 100_000)
+        with database.write() as db:
+            identity.set_value(db, "small", "x")
+            assert identity.get_value(db, "large") is None
 
 
 def test_transaction_is_all_or_nothing(tmp_path):

@@ -10,12 +10,14 @@ import queue
 import re
 import signal
 import socket
+import sqlite3
 import ssl
 import stat
 import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import arvados.config
@@ -159,6 +161,20 @@ class TestCommand:
         done = run(place)
         assert (done.returncode, done.stderr.count("\n")) == (1, 1)
         assert "cluster.sqlite" in done.stderr
+
+    def test_database_that_is_damaged_is_said_in_one_line(self, place):
+        with RunningCluster(place):
+            pass
+        with closing(sqlite3.connect(place / "cluster.sqlite")) as database:
+            (root,) = database.execute("SELECT rootpage FROM sqlite_master WHERE name = 'meta'")
+            (size,) = database.execute("PRAGMA page_size")
+        with (place / "cluster.sqlite").open("r+b") as file:
+            file.seek((root[0] - 1) * size[0])
+            file.write(b"nonsense" * (size[0] // 8))
+        for arguments in ([], ["user", "add", "somebody"]):
+            done = run(place, *arguments)
+            assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+            assert "cluster.sqlite: database disk image is malformed" in done.stderr
 
     def test_control_route_is_not_there_without_faults(self, place):
         with RunningCluster(place, faults=False) as cluster:

@@ -110,7 +110,8 @@ class Database:
             yield connection
             connection.execute("COMMIT")
         except BaseException:
-            connection.execute("ROLLBACK")
+            if connection.in_transaction:  # SQLite itself undoes it when the disk is full
+                connection.execute("ROLLBACK")
             raise
 
     def _connection(self) -> sqlite3.Connection:
