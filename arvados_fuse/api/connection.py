@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import http.client
 import math
 import socket
 import ssl
@@ -156,6 +157,12 @@ class Connection:
                 self._hurried.wait(min(time_s, LONGEST_PAUSE_S))
 
         request._sleep = pause  # no public name for it
+        for count in range(self._retries):
+            try:
+                return request.execute(num_retries=self._retries)
+            except http.client.IncompleteRead:
+                # The library repeats what fails in any other way for a passing reason.
+                pause(2.0**count)
         return request.execute(num_retries=self._retries)
 
     def call(self, action: Callable[[Any], Any]) -> Any:

@@ -29,11 +29,15 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What the server answers: JSON, or this text as it is."""
+    """What the server answers: JSON, or this text as it is.
+
+    missing: bytes that are announced beyond those that come before the connection ends
+    """
 
     body: Any
     status: int = 200
     content_type: str = "application/json"
+    missing: int = 0
 
 
 class ApiServer:
@@ -88,7 +92,7 @@ class ApiServer:
                 encoded = (body if isinstance(body, str) else json.dumps(body)).encode()
                 self.send_response(answer.status)
                 self.send_header("Content-Type", answer.content_type)
-                self.send_header("Content-Length", str(len(encoded)))
+                self.send_header("Content-Length", str(len(encoded) + answer.missing))
                 self.end_headers()
                 self.wfile.write(encoded)
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import http.client
 import socket
 import threading
 
 import pytest
 
 from arvados_fuse.api import ArvadosCluster, Desired, Item, connection
-from arvados_fuse.api.translation import translated
 from arvados_fuse.errors import (
     AccessRefused,
     ClusterError,
@@ -612,10 +610,26 @@ class TestRecords:
         )
 
 
-def test_an_answer_that_breaks_off_is_a_broken_connection():
-    error = translated(http.client.IncompleteRead(b"{", 385), "example.org", TOKEN)
-    assert isinstance(error, ClusterUnreachable)
-    assert "The connection to the Arvados API host example.org failed" in str(error)
+class TestAnAnswerThatBreaksOff:
+    BROKEN = Answer({"uuid": "x"}, missing=10)
+
+    def test_is_a_broken_connection(self, cluster, server):
+        server.answers["users/current"] = self.BROKEN
+        error = failure(cluster.user_uuid)
+        assert isinstance(error, ClusterUnreachable)
+        assert f"The connection to the Arvados API host {server.host} failed" in str(error)
+
+    def test_is_asked_for_again(self, server, monkeypatch):
+        monkeypatch.setattr(connection, "LONGEST_PAUSE_S", 0.0)
+        answers = iter([self.BROKEN, self.BROKEN, Answer({"uuid": "zzzzz-tpzed-000000000000000"})])
+        server.answers["users/current"] = lambda request: next(answers)
+        assert connect(server.host, retries=2).user_uuid() == "zzzzz-tpzed-000000000000000"
+
+    def test_is_not_asked_for_for_ever(self, server, monkeypatch):
+        monkeypatch.setattr(connection, "LONGEST_PAUSE_S", 0.0)
+        server.answers["users/current"] = self.BROKEN
+        assert isinstance(failure(connect(server.host, retries=2).user_uuid), ClusterUnreachable)
+        assert [request.path for request in server.requests].count("users/current") == 3
 
 
 class TestPatience:
