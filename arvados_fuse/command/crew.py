@@ -95,8 +95,8 @@ class Crew:
             self._hire()
             while not self._ended:
                 too_many = len(self._workers) > self._free_wanted
-                self._changed.wait(self._idle_s if too_many else None)
-                self._dismiss()
+                if not self._changed.wait(self._idle_s if too_many else None):
+                    self._dismiss()  # nobody was begun, and no file closed, for that long
             left = list(self._workers.values())
         if self._failure is not None:
             raise self._failure

@@ -261,6 +261,19 @@ def test_each_open_file_has_a_thread_that_may_be_copying_from_it(kernel):
     made.serve(play)
 
 
+def test_who_was_needed_a_moment_ago_stays_when_a_file_is_closed(kernel):
+    """Who copies files one after the other opens and closes all the time."""
+    made = kernel(most=4, idle_s=NEVER_S)
+
+    def play() -> None:
+        made.ask(lambda: made.crew.files_open(3))
+        made.ask(lambda: made.crew.files_open(1))
+        time.sleep(0.05)
+        assert made.workers == 3
+
+    made.serve(play)
+
+
 def test_other_threads_give_the_lock_up_without_being_counted(kernel):
     made = kernel(idle_s=NEVER_S)
 
