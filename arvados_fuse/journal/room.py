@@ -4,6 +4,7 @@ Bytes count from when they are written until the disk has them back: a file that
 still open counts. Threads: every method from any thread.
 """
 
+import contextlib
 import queue
 import threading
 import time
@@ -12,8 +13,10 @@ from arvados_fuse.errors import NoSpace
 
 __all__ = ["Room"]
 
-_LOOK_INTERVAL_S = 0.1
-"""How often a waiting thread looks, besides when bytes were given back."""
+_LOOK_INTERVAL_S = 0.01
+"""How often a waiting thread looks: who gives bytes back may take no lock, and so can wake nobody.
+Nor can a thread wait for the queue: when another takes what has come, a `get` with a time limit may
+wait without one (CPython 3.11)."""
 
 
 class Room:
@@ -32,8 +35,9 @@ class Room:
     def used_bytes(self) -> int:
         """Bytes that the journal holds now."""
         with self._lock:
-            while not self._given_back.empty():
-                self._used -= self._given_back.get()
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    self._used -= self._given_back.get_nowait()
             return self._used
 
     def take(self, size: int) -> None:
@@ -62,7 +66,7 @@ class Room:
                 )
             if self._closed:
                 raise NoSpace("the mount is ending: nothing more can be written")
-            self._wait_for_change(min(left_s, _LOOK_INTERVAL_S))
+            time.sleep(min(left_s, _LOOK_INTERVAL_S))
 
     def close(self) -> None:
         """End all waits."""
@@ -71,10 +75,3 @@ class Room:
     def _has(self, size: int) -> bool:
         used = self.used_bytes
         return not used or used + size <= self.limit_bytes
-
-    def _wait_for_change(self, time_limit_s: float) -> None:
-        try:
-            given_back = self._given_back.get(timeout=time_limit_s)
-        except queue.Empty:
-            return
-        self._given_back.put(given_back)

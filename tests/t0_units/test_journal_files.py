@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -241,3 +244,31 @@ def test_closing_ends_the_wait() -> None:
     room.close()
     with pytest.raises(NoSpace, match="ending"):
         room.wait(1, 60)
+
+
+def test_who_waits_for_room_waits_no_longer_than_said_whoever_looks_meanwhile():
+    room = Room(1)
+    room.take(2)
+    is_over = threading.Event()
+
+    def wait() -> None:
+        while not is_over.is_set():
+            with suppress(NoSpace):
+                room.wait(1, 0.0001)
+
+    waiting = [threading.Thread(target=wait, daemon=True) for _ in range(3)]
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for each in waiting:
+            each.start()
+        for _ in range(2000):
+            room.take(1)
+            room.give_back(1)
+            assert room.used_bytes >= 2
+    finally:
+        sys.setswitchinterval(interval_s)
+        is_over.set()
+    for each in waiting:
+        each.join(20.0)
+        assert not each.is_alive()
