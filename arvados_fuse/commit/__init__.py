@@ -6,7 +6,8 @@ its part of the journal, and what of it is on its way. From the outside in:
 - ``committer``: :class:`~arvados_fuse.commit.committer.Committer`, of one mount: which session is
   committed when, by which thread, and who waits for it;
 - ``steps``: the steps of a commit, from the draft to the cluster;
-- ``session``: what a change does at once, and what is on its way;
+- ``session``: what a change does at once; ``numbers``: what the journal calls the files;
+  ``outbox``: what has to get from the journal to Keep, and what has got there;
 - ``uploads``: chunks of the journal become blocks of Keep; ``known``: blocks that need not be sent;
   ``copies``: how many of each;
 - ``resigning``: new signatures for blocks that are part of a commit;

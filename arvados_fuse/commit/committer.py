@@ -246,8 +246,8 @@ class Committer:
                 PendingCollection(
                     session.uuid,
                     is_committing=plan.is_running,
-                    pending_bytes=session.pending_bytes,
-                    pending_files=session.pending_files,
+                    pending_bytes=session.outbox.pending_bytes,
+                    pending_files=session.outbox.pending_files,
                     error="" if plan.outcome is None else str(plan.outcome),
                     failing_since=plan.failing_since,
                     failures=plan.failures,

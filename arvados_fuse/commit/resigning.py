@@ -50,7 +50,7 @@ class Resigning:
             wanted = session.blocks()
             idents = (session.uuid, session.portable_data_hash, *session.sources)
             copies = session.copies
-            sent = {block: session.sent[block] for block in wanted if block in session.sent}
+            sent = {b: place for b, place in session.outbox.sent.items() if b in wanted}
         again = {
             block: self._uploader.upload_again(block, upload.chunk, upload.parts, copies)
             for block, upload in sent.items()
@@ -76,7 +76,7 @@ class Resigning:
         Raises what sending raises.
         """
         with self._locked:
-            copies, base, sent = session.copies, session.present, session.sent.copy()
+            copies, base, sent = session.copies, session.present, session.outbox.sent.copy()
         gone = {block for block in sent if not self._uploader.is_there(block, copies, base)}
         if not gone:
             return

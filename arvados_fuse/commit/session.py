@@ -1,23 +1,24 @@
-"""One collection that is being changed: what a change does at once, and what is on its way.
+"""One collection that is being changed: what a change does at once.
 
 Everything here is called with the file system's lock held. What waits says so, and gives the lock
-up meanwhile. The steps of a commit are in `steps.py`.
+up meanwhile. What the journal calls files is in `numbers.py`, what is on its way to Keep in
+`outbox.py`; the steps of a commit are in `steps.py`.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from arvados_fuse.collection.draft import Draft, DraftDirectory, DraftFile
-from arvados_fuse.collection.extents import Pending, Stored
-from arvados_fuse.collection.locator import block_name
+from arvados_fuse.collection.extents import Pending
 from arvados_fuse.collection.rename import check_rename, rename
 from arvados_fuse.collection.transfer import remove, unpack
 from arvados_fuse.commit.known import lasting_clock
+from arvados_fuse.commit.numbers import FileNumbers
+from arvados_fuse.commit.outbox import Outbox
 from arvados_fuse.journal.records import (
-    Attach,
     Create,
     Mkdir,
     Receive,
@@ -30,12 +31,12 @@ from arvados_fuse.journal.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+    from collections.abc import Iterator, Mapping, Sequence, Set
     from concurrent.futures import Future
 
     from arvados_fuse.api import Desired, Item
     from arvados_fuse.collection.delta import Snapshot
-    from arvados_fuse.collection.extents import ChunkLike, ExtentMap
+    from arvados_fuse.collection.extents import ChunkLike
     from arvados_fuse.collection.repacking import Moves
     from arvados_fuse.collection.transfer import Parcel
     from arvados_fuse.collection.tree import Tree
@@ -46,9 +47,8 @@ if TYPE_CHECKING:
     from arvados_fuse.journal.chunks import Chunk
     from arvados_fuse.journal.collection import CollectionJournal
     from arvados_fuse.journal.journal import Journal
-    from arvados_fuse.journal.records import Content
 
-__all__ = ["SCRATCH_PREFIX", "Owner", "Sent", "Session", "Stay", "live_parts"]
+__all__ = ["SCRATCH_PREFIX", "Owner", "Session", "Stay"]
 
 SCRATCH_PREFIX = "tmp-"
 """Begins the names of collections that are never saved, in the journal."""
@@ -92,13 +92,6 @@ class Owner(Protocol):
         """What `repacking` announced is done, or was given up."""
 
 
-class Sent(NamedTuple):
-    """Where in the journal the bytes of a block are: a chunk, and the parts of it in the block."""
-
-    chunk: Chunk
-    parts: Sequence[tuple[int, int]]
-
-
 class Stay(NamedTuple):
     """A block of a collection that is never saved.
 
@@ -112,7 +105,7 @@ class Stay(NamedTuple):
 
 
 class Session:
-    """The draft of one collection, its journal, and the blocks that are on their way.
+    """The draft of one collection, and its part of the journal.
 
     uuid: of the collection; of one that is never saved, a name with SCRATCH_PREFIX
     draft: what the collection is, with all changes
@@ -123,7 +116,6 @@ class Session:
     desired: copies and storage classes of the collection, as it wanted when last asked; None if
         that is not known
     settled: how many files were committed since the draft was last moved to another base
-    sent: the blocks that were sent and are not committed, by hash and size
     commits: how many commits have been sent, to tell an answer that was asked for before from one
         that was asked for after
     used_at: when something was last begun to be changed, in seconds of time.monotonic
@@ -136,6 +128,8 @@ class Session:
     unanswered: what was sent last, if there was no answer, so that the cluster may have it or not
     stays: of a collection that is never saved, its blocks, by hash and size
     sources: uuids of collections that something was moved here from
+    numbers: what the journal calls the files
+    outbox: what has to get from the journal to Keep, and what has got there
     composing: held, without the file system's lock, while the manifest of a scratch collection is
         composed
     error: why the last commit failed; None if it did not
@@ -176,11 +170,8 @@ class Session:
         self._room = journal
         self._uploader = uploader
         self._unlocked = unlocked
-        self._ids: dict[DraftFile, int] = {}
-        self._last_id = 0
-        self._users: dict[ChunkLike, set[DraftFile]] = {}
-        self._uploads: dict[ChunkLike, Future[Uploaded]] = {}
-        self.sent: dict[str, Sent] = {}
+        self.numbers = FileNumbers(self.journal)
+        self.outbox = Outbox(self.journal, self._upload)
 
     @property
     def is_scratch(self) -> bool:
@@ -203,6 +194,10 @@ class Session:
         """What is asked of Keep for new blocks of the collection."""
         return self._uploader.copies(self.desired)
 
+    def _upload(self, chunk: Chunk, parts: Sequence[tuple[int, int]]) -> Future[Uploaded]:
+        # What is not part of the present version may be collected as garbage at any time.
+        return self._uploader.upload(chunk, parts, self.copies, self.present)
+
     @property
     def is_short_of_room(self) -> bool:
         """Whether the journal is so full that what it holds should get to the cluster soon."""
@@ -215,18 +210,8 @@ class Session:
         Nor is that of a collection that is gone, when there is nothing in it to be saved.
         """
         if self.is_gone and not self.draft.is_dirty:
-            return not (self.users or self._users)
-        return not (self.users or self.draft.root.overlay or self._users)
-
-    @property
-    def pending_bytes(self) -> int:
-        """Bytes in chunks of the journal that are not known to be in Keep."""
-        return sum(cast("Chunk", chunk).size for chunk in self._users)
-
-    @property
-    def pending_files(self) -> int:
-        """How many files have bytes there."""
-        return len(set().union(*self._users.values()))
+            return not self.users and self.outbox.is_empty
+        return not (self.users or self.draft.root.overlay) and self.outbox.is_empty
 
     # -- changes ----------------------------------------------------------------------------
 
@@ -240,28 +225,29 @@ class Session:
             self._room.wait_for_room(len(data), ROOM_TIME_LIMIT_S)
             chunk, offset = self.journal.append(data, large)
         try:
-            self.journal.record(Write(self._id(file), start, len(data), chunk.number, offset))
+            self.journal.record(
+                Write(self.numbers.number(file), start, len(data), chunk.number, offset)
+            )
         except BaseException:
             self.journal.abandon(chunk)
             raise
         file.write(start, len(data), Pending(chunk, offset))
-        self._users.setdefault(chunk, set()).add(file)
+        self.outbox.add(chunk, file)
         if chunk.is_sealed or start + len(data) > LARGE:
-            self._upload_complete()
+            self.outbox.send_complete()
 
     def truncate(self, file: DraftFile, size: int) -> None:
         """Cut a file off or lengthen it by zeros. Raises NoSpace or JournalError."""
-        self.journal.record(Truncate(self._id(file), size))
+        self.journal.record(Truncate(self.numbers.number(file), size))
         file.truncate(size)
 
     def create(self, directory: DraftDirectory, name: str) -> DraftFile:
         """Make a file. Raises as `DraftDirectory.create`, NoSpace or JournalError."""
         directory.check_new(name)
-        self._last_id += 1
-        number = self._last_id
+        number = self.numbers.next()
         self.journal.record(Create(number, directory.path_of(name)))
         file = directory.create(name)
-        self._ids[file] = number
+        self.numbers.give(file, number)
         return file
 
     def mkdir(self, directory: DraftDirectory, name: str) -> DraftDirectory:
@@ -320,17 +306,6 @@ class Session:
         """Note that nobody has `file` open for writing any more."""
         self.journal.finished(file)
 
-    def _id(self, file: DraftFile) -> int:
-        """Return what the journal calls the file."""
-        number = self._ids.get(file)
-        if number is None:
-            self._last_id += 1
-            number = self._last_id
-            if file.parent is not None:
-                self.journal.record(Attach(number, file.path(), _content(file.extents)))
-            self._ids[file] = number  # only now: without the record it would mean nothing
-        return number
-
     def moved_to(self, portable_data_hash: str, manifest_size: int) -> None:
         """Note that the draft is on top of another version now."""
         self.portable_data_hash = portable_data_hash
@@ -368,7 +343,7 @@ class Session:
     def _begin_journal_anew(self) -> None:
         base = self.portable_data_hash
         generation = self.journal.rotate().generation
-        self.keep_ids(())
+        self.numbers.keep(())
         with self._unlocked:
             self.journal.committed(generation, base, {})
         self.journal_base = base  # only now: on a full disk it is not
@@ -377,60 +352,15 @@ class Session:
         """Note the chunks of a draft that was changed without the session, as in a recovery."""
         for file in self._files():
             for chunk in file.extents.pending_chunks():
-                self._users.setdefault(chunk, set()).add(file)
+                self.outbox.add(chunk, file)
 
     # -- blocks -----------------------------------------------------------------------------
 
-    def _upload_complete(self) -> None:
-        """Send the chunks that are full, while the rest is still being written."""
-        for chunk in self.journal.take_complete():
-            # What is left of unlinked files is read from the chunk itself.
-            files = (file for file in self._users.get(chunk, ()) if file.parent is not None)
-            if parts := live_parts(chunk, (file.extents for file in files)):
-                self.upload(chunk, parts)
-
-    def upload(self, chunk: ChunkLike, parts: Sequence[tuple[int, int]]) -> Future[Uploaded]:
-        """Begin to send `parts` of a sealed chunk to Keep, unless it is on its way already."""
-        future = self._uploads.get(chunk)
-        if future is None or _has_failed(future):
-            # What is not part of the present version may be collected as garbage at any time.
-            future = self._uploader.upload(cast("Chunk", chunk), parts, self.copies, self.present)
-            self._uploads[chunk] = future
-        return future
-
     def placed(self, chunk: ChunkLike, uploaded: Uploaded) -> None:
-        """Let the files have their bytes from Keep that had them from this chunk.
-
-        What was written to it after the upload began stays as it is, and what was unlinked.
-        """
-        self._uploads.pop(chunk, None)
-        spots = uploaded.spots
-        if spots:
-            block = block_name(spots[0].stored.locator)
-            parts = [(spot.offset, spot.size) for spot in spots]
-            self.sent[block] = Sent(cast("Chunk", chunk), parts)
-            if self.is_scratch:
-                self.stays[block] = Stay(uploaded.token, lasting_clock())
-        for file in self._users.get(chunk, ()):
-            if file.parent is not None:
-                file.extents.place(chunk, spots)
-
-    def let_go(self) -> None:
-        """Forget the chunks that only removed or overwritten bytes were in.
-
-        Who reads an unlinked file has what is left of its chunks in its extents.
-        """
-        for chunk, users in list(self._users.items()):
-            left = {f for f in users if f.parent is not None and f.extents.is_pending(chunk)}
-            if left:
-                self._users[chunk] = left
-            else:
-                del self._users[chunk]
-                self._uploads.pop(chunk, None)
-
-    def upload_failed(self, chunk: ChunkLike) -> None:
-        """Forget an upload that failed, so that the next commit tries again."""
-        self._uploads.pop(chunk, None)
+        """Note that a chunk is in Keep; see `Outbox.placed`."""
+        block = self.outbox.placed(chunk, uploaded)
+        if block is not None and self.is_scratch:
+            self.stays[block] = Stay(uploaded.token, lasting_clock())
 
     def blocks(self) -> set[str]:
         """Hash and size of all blocks of Keep that files of the draft have bytes from."""
@@ -458,44 +388,6 @@ class Session:
             for _, file in directory.own_files():
                 yield file
 
-    # -- names in the journal ---------------------------------------------------------------
-
-    def keep_ids(self, files: Collection[DraftFile]) -> None:
-        """Forget what the journal calls all files but these: it begins a new generation.
-
-        A generation must not use a name that was given in one that may be gone before it.
-        """
-        self._ids = {file: self._ids[file] for file in files if file in self._ids}
-
-    def forget_ids(self, files: Iterable[DraftFile]) -> None:
-        """The cluster has these files as they are; their next change names them anew."""
-        for file in files:
-            self._ids.pop(file, None)
-
-    def contents(self, extents: Mapping[DraftFile, ExtentMap]) -> dict[int, Content]:
-        """What those of the files have in Keep that the journal has a name for, by that."""
-        found = {self._ids[f]: _content(e) for f, e in extents.items() if f in self._ids}
-        return {number: content for number, content in found.items() if content is not None}
-
-    def attached(self, paths: Mapping[DraftFile, str]) -> dict[int, str]:
-        """What the journal calls those of the files that it has a name for, with their paths."""
-        return {self._ids[file]: path for file, path in paths.items() if file in self._ids}
-
-
-def _content(extents: ExtentMap) -> Content | None:
-    """What a file has in Keep; None if it has something elsewhere."""
-    content = []
-    for _, size, source in extents.extents():
-        if not isinstance(source, Stored):
-            return None
-        content.append((source.locator, source.offset, size))
-    return tuple(content)
-
-
-def _has_failed(upload: Future[Uploaded]) -> bool:
-    """Whether an upload has ended in an error, of which the next commit knows nothing yet."""
-    return upload.done() and upload.exception() is not None
-
 
 def _directories(directory: DraftDirectory) -> Iterator[DraftDirectory]:
     """Yield a directory and all below it that are objects."""
@@ -503,21 +395,3 @@ def _directories(directory: DraftDirectory) -> Iterator[DraftDirectory]:
     for entry in directory.overlay.values():
         if isinstance(entry, DraftDirectory):
             yield from _directories(entry)
-
-
-def live_parts(chunk: ChunkLike, maps: Iterable[ExtentMap]) -> list[tuple[int, int]]:
-    """The parts of a chunk that files have bytes from: (offset, size), joined and sorted."""
-    parts = sorted(
-        (extent.source.offset, extent.size)
-        for extents in maps
-        for extent in extents.extents()
-        if isinstance(extent.source, Pending) and extent.source.chunk is chunk
-    )
-    joined: list[tuple[int, int]] = []
-    for offset, size in parts:
-        if joined and offset <= joined[-1][0] + joined[-1][1]:
-            first, length = joined[-1]
-            joined[-1] = first, max(length, offset + size - first)
-        else:
-            joined.append((offset, size))
-    return joined

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from arvados_fuse.collection.delta import delta, full_manifest, settle, snapshot
 from arvados_fuse.collection.merge import rebase, shows
 from arvados_fuse.collection.tree import Tree
+from arvados_fuse.commit.outbox import live_parts
 from arvados_fuse.commit.resigning import Resigning
-from arvados_fuse.commit.session import live_parts
 from arvados_fuse.errors import (
     AccessRefused,
     ClusterError,
@@ -178,8 +178,7 @@ class Steps:
         assert taken is not None, "a whole snapshot is never nothing"
         self.bring_blocks(session, taken)
         with self._locked:
-            session.let_go()
-            session.sent.clear()
+            session.outbox.committed()
         session.journal.committed(sealed.generation, "", {})
         if unreadable is not None:
             raise unreadable
@@ -199,8 +198,7 @@ class Steps:
         with self._locked:
             if session.draft.is_dirty or session.is_adrift:
                 return True
-            session.let_go()
-            session.sent.clear()
+            session.outbox.committed()
             session.forget_undone()
             return False
 
@@ -276,7 +274,7 @@ class Steps:
 
     def _freeze(self, session: Session) -> _Frozen | None:
         with self._locked:
-            session.let_go()
+            session.outbox.let_go()
             is_whole = session.is_adrift or not self._writing.has_replace_files
             taken = snapshot(session.draft, whole=is_whole)
             if taken is not None and not (taken.is_expressible or taken.content):
@@ -284,7 +282,7 @@ class Steps:
             session.owner.looked_through()
             if taken is None:
                 return None
-            session.keep_ids({frozen.file for frozen in taken.files})
+            session.numbers.keep({frozen.file for frozen in taken.files})
             return _Frozen(taken, session.journal.rotate().generation, session.rebases)
 
     def bring_blocks(self, session: Session, taken: Snapshot) -> None:
@@ -295,7 +293,7 @@ class Steps:
                     uploaded = upload.result()
                 except BaseException:
                     with self._locked:
-                        session.upload_failed(chunk)
+                        session.outbox.upload_failed(chunk)
                     raise
                 self._place(session, taken, chunk, uploaded)
         taken.fill_holes(partial(self._uploader.zeros, copies=session.copies))
@@ -306,7 +304,7 @@ class Steps:
         """Begin to send the chunks that the files of a snapshot need, unless they are sent."""
         with self._locked:
             return {
-                chunk: session.upload(chunk, self._parts(chunk, taken))
+                chunk: session.outbox.upload(chunk, self._parts(chunk, taken))
                 for chunk in taken.pending_chunks()
             }
 
@@ -376,12 +374,13 @@ class Steps:
         tree = Tree.from_manifest(content.manifest_text) if content.manifest_text else None
         with self._locked:
             paths = {f.file: f.path for f in taken.files if f.file.revision != f.revision}
-            attached = session.attached(paths)
-            contents = session.contents({f.file: f.extents for f in taken.files if f.file in paths})
+            attached = session.numbers.attached(paths)
+            contents = session.numbers.contents(
+                {f.file: f.extents for f in taken.files if f.file in paths}
+            )
             settle(session.draft, taken)
-            session.let_go()
-            session.sent.clear()
-            session.forget_ids(f.file for f in taken.files if f.file.revision == f.revision)
+            session.outbox.committed()
+            session.numbers.forget(f.file for f in taken.files if f.file.revision == f.revision)
             session.commits += 1
             session.is_adrift = False
             session.portable_data_hash = content.item.portable_data_hash

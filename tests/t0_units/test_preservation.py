@@ -185,7 +185,7 @@ def test_what_cannot_be_read_any_more_is_named_and_all_else_goes_on(scratch):
     scratch.keep.refused.add("first")
     with pytest.raises(AccessRefused, match="a, b, c and 2 more files in a temporary collection"):
         scratch.compose()
-    assert scratch.session.pending_bytes == 0, "what is in the journal is brought to Keep"
+    assert scratch.session.outbox.pending_bytes == 0, "what is in the journal is brought to Keep"
     for name in "abcde":
         scratch.remove(name)
     assert tokens(scratch.compose()) == {"second"}
