@@ -7,7 +7,7 @@
     taken.fill_holes(zeros)
     sent = delta(taken)                             # collections.update(replace_files=..., ...)
     with lock:
-        settle(draft, taken)                        # only if the cluster has taken it
+        settle(taken)                               # only if the cluster has taken it
 
 A snapshot is frozen: the draft can go on changing while blocks are uploaded and the request is
 under way. What has changed since then stays dirty in ``settle``. If the commit fails, the snapshot
@@ -178,8 +178,8 @@ def full_manifest(taken: Snapshot) -> str:
     return "".join(_lines(taken.content, ""))
 
 
-def settle(draft: Draft, taken: Snapshot) -> None:
-    """Note that the cluster has what the snapshot says. Call it with the draft's lock.
+def settle(taken: Snapshot) -> None:
+    """Note in the draft that the cluster has what its snapshot says. Call it with the draft's lock.
 
     Takes the time of what was committed. Files that have not changed since have the blocks of
     Keep as their extents from now on; those that have, as far as they share a chunk.

@@ -134,7 +134,7 @@ class Recovery:
         self._steps.bring_blocks(session, taken)
         paths = {path[1:]: bool(source) for path, source in taken.replace_files.items()}
         if shows(present, paths, {file.path: file.extents for file in taken.files}):
-            settle(session.draft, taken)
+            settle(taken)
 
     def _commit(self, session: Session) -> None:
         try:

@@ -267,7 +267,7 @@ class Steps:
             return
         paths = {path[1:]: bool(source) for path, source in sent.replace_files.items()}
         if shows(tree, paths, {file.path: file.extents for file in sent.files}):
-            settle(session.draft, sent)
+            settle(sent)
             session.settled += len(sent.places)
 
     # -- blocks -----------------------------------------------------------------------------
@@ -378,7 +378,7 @@ class Steps:
             contents = session.numbers.contents(
                 {f.file: f.extents for f in taken.files if f.file in paths}
             )
-            settle(session.draft, taken)
+            settle(taken)
             session.outbox.committed()
             session.numbers.forget(f.file for f in taken.files if f.file.revision == f.revision)
             session.commits += 1

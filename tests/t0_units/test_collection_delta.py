@@ -165,7 +165,7 @@ class TestSnapshot:
         write(file, FOO)
         root.unlink("foo")
         assert delta(taken) == ({"/new": "manifest_text/new"}, f". {BAR} 0:3:new\n")
-        settle(draft, taken)
+        settle(taken)
         assert root.changed == {"new", "foo"}
         assert file.is_dirty
 
@@ -176,7 +176,7 @@ class TestSnapshot:
         taken = snapshot(draft)
         blocks = Blocks()
         upload(taken, blocks)
-        settle(draft, taken)
+        settle(taken)
         assert not draft.is_dirty
         assert blocks.join(file.extents.segments()) == b"abc\0\0"
 
@@ -186,7 +186,7 @@ class TestSnapshot:
         taken = snapshot(draft)
         file.truncate(2)
         taken.place(chunk, [Spot(0, 6, Stored(FOO, 0))])
-        settle(draft, taken)
+        settle(taken)
         assert file.extents.segments() == (Segment(FOO, 0, 2),)
         assert file.is_dirty
 
@@ -194,7 +194,7 @@ class TestSnapshot:
         """Although the base is still the old one."""
         write(root.create("new"), BAR)
         rename(root, "d", root, "d2")
-        settle(draft, snapshot(draft))
+        settle(snapshot(draft))
         rename(root, "new", root.directory("d2"), "newer")
         rename(root, "d2", root, "d3")
         assert sent(draft).replace_files == {
@@ -210,11 +210,11 @@ class TestSnapshot:
         file = root.create("new")
         taken = snapshot(draft)
         root.unlink("new")
-        settle(draft, taken)
+        settle(taken)
         assert file.settled_at == (root, "new")
         taken = snapshot(draft)
         assert taken.replace_files == {"/new": ""}
-        settle(draft, taken)
+        settle(taken)
         assert file.settled_at is None
         assert not draft.is_dirty
 
@@ -286,7 +286,7 @@ class TestCluster:
             }
             answer = cluster.call("PUT", f"collections/{record['uuid']}", body)
             assert isinstance(answer, dict), answer
-            settle(draft, taken)
+            settle(taken)
             there = tree_segments(Tree.from_manifest(answer["manifest_text"]).root)
             assert blocks.bytes_of(there) == blocks.draft_content(draft)
 

@@ -81,7 +81,7 @@ class TestRoom:
             directory = directory.mkdir("d")
         taken = snapshot(draft, whole=whole)
         text = full_manifest(taken) if whole else delta(taken).manifest_text
-        settle(draft, taken)
+        settle(taken)
         assert not draft.is_dirty
         assert not bottom(Draft(Tree.from_manifest(text))).has("d")
 

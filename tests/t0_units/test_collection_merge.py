@@ -238,7 +238,7 @@ class TestObjects:
     def test_committed_file_is_the_bases_after_the_rebase(self, merging):
         merging.write(merging.root, "new")
         taken = snapshot(merging.draft)
-        settle(merging.draft, taken)
+        settle(taken)
         merging.rebase(BASE + f". {BAR} 0:3:new\n")
         assert not merging.root.overlay
         assert merging.root.find("new") == 2

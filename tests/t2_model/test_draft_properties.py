@@ -153,7 +153,7 @@ class Pair:
         if taken is not None:
             self.send(taken)
             assert self.cluster == before
-            settle(self.draft, taken)
+            settle(taken)
             self.check()
 
 
@@ -196,7 +196,7 @@ def test_full_manifest_is_read_as_what_the_draft_showed(content, steps, commits,
     pair.stored = tree_segments(Tree.from_manifest(text).root)
     assert pair.cluster == expected
     assert "\n" not in text.strip("\n") or text == "".join(sorted(text.splitlines(True), key=key))
-    settle(pair.draft, taken)
+    settle(taken)
     pair.commit()
 
 
