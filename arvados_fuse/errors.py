@@ -35,6 +35,7 @@ __all__ = [
     "NotEmpty",
     "NotPermitted",
     "NotSupported",
+    "OpenAgain",
     "OtherCollection",
     "ReadOnly",
     "RecordError",
@@ -163,6 +164,15 @@ class Stale(FileSystemError):
     """An inode number that the kernel remembers and we no longer can serve."""
 
     errno = errno.ESTALE
+
+
+class OpenAgain(Stale):
+    """A name leads to another file by now than the kernel has looked up.
+
+    At the opening of a file Linux then looks the name up again by itself: no program sees it.
+    """
+
+    expected = True
 
 
 class AccessRefused(FileSystemError):

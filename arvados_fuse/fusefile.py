@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from arvados_fuse.errors import NotPermitted, Stale
+from arvados_fuse.errors import NotPermitted
 from arvados_fuse.fresh import FOREVER, FreshBase, Parent
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class File(FreshBase):
     executable: whether programs may run it (files of collections can be anything)
     draft: its content if it was changed here, as far as that can be; else None
     is_unlinked: whether its name was removed here
+    is_doubtful: whether the kernel may hold bytes of it that turned out to be wrong
     kept: attributes that were set here; None if none were
     """
 
@@ -71,6 +72,7 @@ class File(FreshBase):
 
     executable = False
     is_unlinked = False
+    is_doubtful = False
     kept: Kept | None = None
     draft: DraftFile | None = None
 
@@ -120,6 +122,9 @@ class File(FreshBase):
         None if there are none to be had. May give the lock up; raises what asking the cluster does.
         """
         return None
+
+    def doubt(self) -> None:
+        """Bytes of the file that were passed on turned out to be wrong. Any thread."""
 
     def sign_changes_anew(self) -> None:
         """Get new block signatures for the draft, as far as there are. May give the lock up.
@@ -271,6 +276,7 @@ class CollectionFile(File):
         "_size",
         "draft",
         "index",
+        "is_doubtful",
         "is_unlinked",
         "kept",
         "key",
@@ -298,7 +304,7 @@ class CollectionFile(File):
         self.node = node
         self.index = index
         self.draft: DraftFile | None = None
-        self.is_unlinked = False
+        self.is_doubtful = self.is_unlinked = False
         self.kept: Kept | None = None
 
     def moved(self, directory: CollectionParent, key: str, name: str) -> None:
@@ -352,12 +358,12 @@ class CollectionFile(File):
     def check_writable(self) -> None:
         """Raise ReadOnly or NotPermitted if the collection must not be changed.
 
-        Raises Stale if the file was removed before anybody had opened it: the kernel, which had
+        Raises OpenAgain if the file was removed before anybody had opened it: the kernel, which had
         found it before, looks its name up once more.
         """
         self._directory.check_writable()
         if self.is_unlinked and self.draft is None:
-            raise Stale(f"{self.path()} was removed while it was being opened.")
+            raise OpenAgain(f"{self.path()} was removed while it was being opened.")
 
     def write(self, offset: int, data: bytes) -> None:
         """Write `data` at `offset`."""
@@ -416,6 +422,10 @@ class CollectionFile(File):
         if self._directory.is_same_content(segments, fresh):
             return fresh
         return self._directory.signed_anew(segments, version)
+
+    def doubt(self) -> None:
+        """Let who opens the file look it up again; it has another number then."""
+        self.is_doubtful = self.draft is None  # what is changed here keeps its number
 
     def sign_changes_anew(self) -> None:
         """Get new block signatures for the draft, as far as there are."""

@@ -199,6 +199,7 @@ class SegmentsHandle:
         """Fail every read from now on: bytes that were handed out were wrong. Any thread."""
         self._error = error
         self._size = 0  # sends every read to the slow path, where the error is raised
+        self.thing.doubt()
         self._kernel.invalidate_inode(self._inode)
 
     def _read_pieces(self, offset: int, end: int) -> bytes | memoryview:

@@ -38,6 +38,7 @@ from arvados_fuse.errors import (
     NotDirectory,
     NotPermitted,
     NotSupported,
+    OpenAgain,
     ReadOnly,
 )
 from arvados_fuse.fusedir.directory import Directory
@@ -255,6 +256,8 @@ class Operations(llfuse.Operations):
             thing = self.inodes.get(inode)
             if not isinstance(thing, File):
                 raise IsDirectory("A directory cannot be opened as a file.")
+            if thing.is_doubtful:
+                raise OpenAgain(f"{thing.path()} had wrong bytes.")
             return self._open_file(thing, flags)
         except Exception as error:
             self._fail("open", inode, error)

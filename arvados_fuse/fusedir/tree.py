@@ -174,11 +174,22 @@ class TreeBacked(Directory):
         if index is None:
             return None
         file = self.around.inodes.find(file_inodes[index])
+        if isinstance(file, CollectionFile) and file.is_doubtful:
+            file = None
+            file_inodes = self._renumber(index, file_inodes)
         if file is None:
             shown = self._shown([name])[0] if self._odd else name
             file = self.make_file(index, name, shown, table.size(index))
             self.around.inodes.add(file, file_inodes[index])
         return file
+
+    def _renumber(self, index: int, file_inodes: Sequence[int]) -> Sequence[int]:
+        """Give a file another number; returns the numbers of all files."""
+        numbers = array("Q", file_inodes)
+        numbers[index] = self.around.inodes.reserve(1)
+        self._file_inodes = numbers
+        self.resized()
+        return numbers
 
     def _node(self) -> TreeDirectory:
         assert self.node is not None, "refresh() loads the tree"

@@ -34,6 +34,7 @@ TABLE = {
     "OtherCollection": errno.EXDEV,
     "Busy": errno.EBUSY,
     "Stale": errno.ESTALE,
+    "OpenAgain": errno.ESTALE,
     "AccessRefused": errno.EACCES,
     "Forbidden": errno.EACCES,
     "TimedOut": errno.ETIMEDOUT,
@@ -62,6 +63,7 @@ EVERYDAY = {
     "NotPermitted",
     "FileTooBig",
     "NotSupported",
+    "OpenAgain",
     "OtherCollection",
     "Busy",
 }
