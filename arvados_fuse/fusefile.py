@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from arvados_fuse.errors import NotPermitted
+from arvados_fuse.errors import NotPermitted, OpenAgain
 from arvados_fuse.fresh import FOREVER, FreshBase, Parent
 
 if TYPE_CHECKING:
