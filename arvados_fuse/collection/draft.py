@@ -97,7 +97,7 @@ class DraftFile(Entry):
         draft is merged, so that what they write later is not lost. Kept by whoever opens them.
     """
 
-    __slots__ = ("extents", "pins", "revision", "settled", "settled_revision")
+    __slots__ = ("__weakref__", "extents", "pins", "revision", "settled", "settled_revision")
 
     def __init__(self, parent: DraftDirectory | None, name: str, extents: ExtentMap) -> None:
         super().__init__(parent, name)

@@ -91,9 +91,10 @@ class Preservation:
                 session.stays.update(dict.fromkeys(fresh, Stay(token, lasting_clock())))
         if fresh:
             log.info("Stored %d blocks of %s anew.", len(fresh), session.uuid)
-        if lost:
-            with self._locked:
-                raise _unreadable(session.paths_with(lost))
+        with self._locked:
+            paths = session.paths_with(lost) if lost else []
+        if paths:  # of what is open without a name, nothing is to be saved
+            raise _unreadable(paths)
 
     def _read(self, locator: str, token: str) -> bytearray:
         """Read a block, by a locator that is signed for a token or for the one of now."""

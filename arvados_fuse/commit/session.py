@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple, Protocol
+from weakref import WeakSet
 
 from arvados_fuse.collection.draft import Draft, DraftDirectory, DraftFile
 from arvados_fuse.collection.extents import Pending
@@ -170,6 +171,7 @@ class Session:
         self._room = journal
         self._uploader = uploader
         self._unlocked = unlocked
+        self._nameless: WeakSet[DraftFile] = WeakSet()  # that somebody has open
         self.numbers = FileNumbers(self.journal)
         self.outbox = Outbox(self.journal, self._upload)
 
@@ -259,7 +261,7 @@ class Session:
     def unlink(self, directory: DraftDirectory, name: str) -> None:
         """Remove a file, which is there. Raises NoSpace or JournalError."""
         self.journal.record(Unlink(directory.path_of(name)))
-        directory.unlink(name)
+        self._removed(directory.unlink(name))
 
     def rmdir(self, directory: DraftDirectory, name: str) -> DraftDirectory:
         """Remove a directory. Raises as `DraftDirectory.rmdir`, NoSpace or JournalError."""
@@ -279,7 +281,12 @@ class Session:
         self.journal.record(
             Rename(old_directory.path_of(old_name), new_directory.path_of(new_name))
         )
-        rename(old_directory, old_name, new_directory, new_name)
+        self._removed(rename(old_directory, old_name, new_directory, new_name))
+
+    def _removed(self, entry: DraftFile | DraftDirectory | None) -> None:
+        """Remember a file that has no name any more, for as long as somebody has it open."""
+        if isinstance(entry, DraftFile):
+            self._nameless.add(entry)
 
     def receive(self, parcel: Parcel, source: str, directory: DraftDirectory, name: str) -> None:
         """Put what another collection has under a name, in the place of what is there.
@@ -363,7 +370,7 @@ class Session:
             self.stays[block] = Stay(uploaded.token, lasting_clock())
 
     def blocks(self) -> set[str]:
-        """Hash and size of all blocks of Keep that files of the draft have bytes from."""
+        """Hash and size of all blocks of Keep that files have bytes from, nameless ones too."""
         return set().union(*(file.extents.blocks() for file in self._files()))
 
     def locators(self) -> dict[str, str]:
@@ -375,18 +382,20 @@ class Session:
 
     def paths_with(self, blocks: Set[str]) -> list[str]:
         """The files of the draft that have bytes from some of these blocks, sorted."""
-        return sorted(f.path() for f in self._files() if not blocks.isdisjoint(f.extents.blocks()))
+        files = (file for file in self._files() if file.parent is not None)
+        return sorted(f.path() for f in files if not blocks.isdisjoint(f.extents.blocks()))
 
     def sign(self, locators: Mapping[str, str]) -> None:
-        """Let the files of the draft have other locators, by hash and size of the blocks."""
+        """Let these files have other locators, by hash and size of the blocks."""
         for file in self._files():
             file.extents.sign(locators)
 
     def _files(self) -> Iterator[DraftFile]:
-        """Yield the files that are or may be changed."""
+        """Yield the files that are or may be changed, and those that are open without a name."""
         for directory in _directories(self.draft.root):
             for _, file in directory.own_files():
                 yield file
+        yield from self._nameless
 
 
 def _directories(directory: DraftDirectory) -> Iterator[DraftDirectory]:

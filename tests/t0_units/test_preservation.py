@@ -191,6 +191,38 @@ def test_what_cannot_be_read_any_more_is_named_and_all_else_goes_on(scratch):
     assert tokens(scratch.compose()) == {"second"}
 
 
+def test_what_is_open_and_has_no_name_is_stored_anew_until_it_is_closed(scratch):
+    for name in ("removed", "replaced", "closed", "other"):
+        scratch.write(name, name.encode())
+    scratch.compose()
+    root = scratch.session.draft.root
+    still_open = [root.open_file("removed"), root.open_file("replaced")]
+    for name in ("removed", "closed"):
+        scratch.session.unlink(root, name)
+    scratch.session.rename(root, "other", root, "replaced")
+    scratch.keep.token = "second"
+    scratch.compose()
+    for file in still_open:
+        assert {locator for locator, _, _ in file.extents.segments()}
+        assert all("+Asecond@" in locator for locator, _, _ in file.extents.segments())
+    del file
+    still_open.clear()
+    assert scratch.session.paths_with(set(scratch.session.locators())) == ["replaced"]
+
+
+def test_what_has_no_name_and_cannot_be_read_any_more_keeps_nothing_else_from_being_saved(scratch):
+    scratch.write("removed", b"content")
+    scratch.compose()
+    root = scratch.session.draft.root
+    still_open = root.open_file("removed")
+    scratch.session.unlink(root, "removed")
+    scratch.write("new", b"more")
+    scratch.keep.token = "second"
+    scratch.keep.refused.add("first")
+    assert tokens(scratch.compose()) == {"second"}
+    assert still_open.parent is None
+
+
 def test_what_was_written_again_is_not_missed(scratch):
     scratch.write("f", b"before")
     scratch.compose()

@@ -122,6 +122,22 @@ def test_a_file_that_is_open_is_read_on(mounted):
         assert os.pread(file.fileno(), len(CONTENT), 0) == CONTENT
 
 
+def test_a_file_that_is_open_and_has_no_name_is_read_on(mounted):
+    (mounted.root / "other").write_bytes(b"is renamed")
+    with (
+        open(mounted.root / "removed", "w+b", buffering=0) as removed,
+        open(mounted.root / "replaced", "w+b", buffering=0) as replaced,
+    ):
+        removed.write(CONTENT)
+        replaced.write(CONTENT[::-1])
+        mounted.manifest()
+        (mounted.root / "removed").unlink()
+        (mounted.root / "other").rename(mounted.root / "replaced")
+        mounted.use_new_token()
+        assert os.pread(removed.fileno(), len(CONTENT), 0) == CONTENT
+        assert os.pread(replaced.fileno(), len(CONTENT), 0) == CONTENT[::-1]
+
+
 def test_blocks_are_stored_anew_once(mounted, cluster):
     (mounted.root / "f").write_bytes(CONTENT)
     mounted.manifest()
