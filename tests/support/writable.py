@@ -9,9 +9,11 @@ interleaving can be had again.
 from __future__ import annotations
 
 import contextlib
+import copy
 import errno
 import os
 import re
+import shutil
 import stat
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -28,6 +30,8 @@ from arvados_fuse.collection.tree import Tree
 from arvados_fuse.commit.copies import Standard
 from arvados_fuse.commit.known import KnownBlocks
 from arvados_fuse.commit.preservation import Preservation
+from arvados_fuse.commit.recovery import Nobody, Recovery
+from arvados_fuse.commit.rescue import Rescue
 from arvados_fuse.commit.session import Owner, Session
 from arvados_fuse.commit.steps import Steps
 from arvados_fuse.commit.uploads import Uploader
@@ -41,6 +45,7 @@ from arvados_fuse.fusedir.names import NameRules
 from arvados_fuse.fusedir.project import HomeDirectory
 from arvados_fuse.inodes import InodeCache, Inodes
 from arvados_fuse.journal.journal import Journal
+from arvados_fuse.journal.recovery import orphans
 from arvados_fuse.keep.locators import EMPTY_BLOCK
 from arvados_fuse.metrics import Metrics
 from arvados_fuse.operations import Operations
@@ -104,6 +109,14 @@ class WritableCluster(FakeCluster):
         content = super().collection(ident)
         self._known[ident] = content.item.portable_data_hash
         return content
+
+    def copy(self) -> WritableCluster:
+        """Another one with the same content, and the same Keep, that refuses nothing."""
+        other = copy.copy(self)
+        for name in ("items", "owners", "manifests", "_known"):
+            setattr(other, name, dict(getattr(self, name)))
+        other.asked, other.failures, other.between = [], [], []
+        return other
 
     def _stored(self, uuid: str) -> Content:
         """The content of a collection, in segments."""
@@ -226,7 +239,17 @@ class InlineCommitter:
     def begin(
         self, uuid: str, tree: Tree, portable_data_hash: str, owner: Owner, *, manifest_size: int
     ) -> Session:
-        session = Session(
+        session = self.make_session(
+            uuid, tree, portable_data_hash, owner, manifest_size=manifest_size
+        )
+        self.sessions.append(session)
+        return session
+
+    def make_session(
+        self, uuid: str, tree: Tree, portable_data_hash: str, owner: Owner, *, manifest_size: int
+    ) -> Session:
+        """A session that is committed by who asks for it."""
+        return Session(
             uuid,
             tree,
             portable_data_hash,
@@ -236,8 +259,6 @@ class InlineCommitter:
             uploader=self._mount.uploader,
             unlocked=self._mount.unlocked,
         )
-        self.sessions.append(session)
-        return session
 
     def wait_for_end(self, uuid: str) -> None:
         with self._mount.unlocked:
@@ -268,6 +289,7 @@ class InlineCommitter:
                 self._mount.steps.commit(session)
                 if session.settled:
                     self._mount.steps.commit(session)
+                self._mount.steps.shorten_journal(session)
             session.error = None
         except FileSystemError as error:
             session.error = error
@@ -305,7 +327,7 @@ class WritableMount:
         self.kernel = FakeKernel()
         self.metrics = Metrics()
         self.inodes = Inodes(InodeCache(directory_cache))
-        keep = _Keep(cluster.blocks)
+        self.keep = keep = _Keep(cluster.blocks)
         locked = Locked(self.turns)
         self.journal = Journal.create(journals, ABOUT_US, 1 << 30)
         self.uploader = Uploader(
@@ -352,6 +374,29 @@ class WritableMount:
         self._opened: dict[int, int] = {}  # inode numbers of open files, by handle
         self._unlinked: set[int] = set()
 
+    def left(self, journals: Path) -> WritableCluster:
+        """Copy to `journals` what is left of it if it is killed now; returns the cluster then."""
+        shutil.copytree(self.journal.directory.parent, journals, dirs_exist_ok=True)
+        return self.cluster.copy()
+
+    def recover(self) -> None:
+        """Commit what mounts have left that were killed. All of it must be possible."""
+        rescue = Rescue(self.cluster, self.cluster, self.steps, self.keep, ())
+        recovery = Recovery(self.cluster, self.steps, rescue, self._begin_recovery)
+        for orphan in orphans(
+            self.journal.directory.parent, ABOUT_US.cluster_id, ABOUT_US.user_uuid
+        ):
+            assert recovery.recover(orphan)
+
+    def _begin_recovery(self, uuid: str, manifest: str, portable_data_hash: str) -> Session:
+        return self.committer.make_session(
+            uuid,
+            Tree.from_manifest(manifest),
+            portable_data_hash,
+            Nobody(),
+            manifest_size=len(manifest),
+        )
+
     def close(self) -> None:
         """End it, and leave the journal as it is."""
         self.uploader.close()
@@ -394,7 +439,7 @@ class WritableMount:
     def forget(self, numbers: list[int] | None = None) -> None:
         """Forget some inodes, or all."""
         numbers = list(self.references) if numbers is None else numbers
-        self.operations.forget([(n, self.references.pop(n)) for n in numbers if n != 1])
+        self.operations.forget([(n, self.references.pop(n, 0)) for n in numbers if n != 1])
 
     def create(self, path: str) -> int:
         directory, name = self._place(path)
@@ -427,8 +472,12 @@ class WritableMount:
         self._answered(lambda: self.operations.fsync(handle, False))
 
     def commit(self) -> None:
-        """Commit the collection, as reading `.arvados#commit` does. Raises FileSystemError."""
-        self.root.commit()
+        """Commit all collections, as reading `.arvados#commit` in each does.
+
+        Raises FileSystemError.
+        """
+        for session in list(self.committer.sessions):
+            self.committer.commit(session)
 
     def mkdir(self, path: str) -> None:
         directory, name = self._place(path)
