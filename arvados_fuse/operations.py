@@ -15,7 +15,8 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from itertools import count
+from typing import TYPE_CHECKING, NoReturn
 
 import llfuse
 from llfuse import FUSEError
@@ -44,13 +45,15 @@ from arvados_fuse.errors import (
 from arvados_fuse.fusedir.directory import Directory
 from arvados_fuse.fusedir.names import NAME_MAX
 from arvados_fuse.fusefile import AttributeChange, File
-from arvados_fuse.handles import DirectoryHandle, FileHandle, open_file
+from arvados_fuse.handles import DirectoryHandle
 from arvados_fuse.inodes import ROOT_INODE
+from arvados_fuse.open_files import OpenFiles, wants_to_write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from arvados_fuse.fresh import FreshBase, KernelNotifier, Unlocked
+    from arvados_fuse.handles import FileHandle
     from arvados_fuse.inodes import Inodes
     from arvados_fuse.keep.cache import BlockCache
     from arvados_fuse.metrics import Metrics
@@ -61,8 +64,6 @@ log = logging.getLogger(__name__)
 
 SHOWN = (File, Directory)
 """What has attributes. `File | Directory` would be made anew each time that it is looked at."""
-
-H = TypeVar("H", FileHandle, DirectoryHandle)
 
 
 def _ignore(number: int) -> None:
@@ -96,18 +97,14 @@ class Operations(llfuse.Operations):
         """
         super().__init__()
         self.inodes = inodes
-        self._blocks = blocks
-        self._kernel = kernel
-        self._unlocked = unlocked
-        self._files_open = files_open
         self._clock = clock
         self._metrics = metrics
         self._writable = writable
         self._encoding = encoding
         self._owner = MountOwner(os.getuid(), os.getgid(), writable)
-        self._files: dict[int, FileHandle] = {}
+        self._numbers = count(1)  # of handles, be it of files or of directories
+        self._files = OpenFiles(self._numbers, inodes, blocks, kernel, unlocked, changed=files_open)
         self._directories: dict[int, DirectoryHandle] = {}
-        self._last_handle = 0
 
     # -- names and attributes ---------------------------------------------------------------
 
@@ -191,7 +188,9 @@ class Operations(llfuse.Operations):
             directory = self._directory(inode)
             handle = DirectoryHandle(directory)
             directory.uses += 1
-            return self._open(self._directories, handle)
+            number = next(self._numbers)
+            self._directories[number] = handle
+            return number
         except Exception as error:
             self._fail("list", inode, error)
 
@@ -258,32 +257,11 @@ class Operations(llfuse.Operations):
                 raise IsDirectory("A directory cannot be opened as a file.")
             if thing.is_doubtful:
                 raise OpenAgain(f"{thing.path()} had wrong bytes.")
-            return self._open_file(thing, flags)
+            if wants_to_write(flags):
+                self._check_writable()
+            return self._files.open(thing, flags)
         except Exception as error:
             self._fail("open", inode, error)
-
-    def _open_file(self, file: File, flags: int, *, is_new: bool = False) -> int:
-        """Open a file. May give the lock up if it was not just made, by this request."""
-        writing = is_new or bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC))
-        file.uses += 1  # from now on it keeps its content if its name is removed
-        try:
-            if not is_new:
-                self._prepare(file, flags, writing=writing)
-            handle = open_file(file, self._blocks, self._unlocked, self._kernel, writing=writing)
-        except BaseException:
-            self.inodes.release(file)
-            raise
-        number = self._open(self._files, handle)
-        self._files_open(len(self._files))
-        return number
-
-    def _prepare(self, file: File, flags: int, *, writing: bool) -> None:
-        if writing:
-            self._check_writable()
-            file.check_writable()
-        file.refresh()
-        if flags & os.O_TRUNC:
-            file.truncate(0)
 
     def read(self, fh: int, off: int, size: int) -> bytes | memoryview:
         """Read from an open file."""
@@ -335,16 +313,7 @@ class Operations(llfuse.Operations):
 
     def release(self, fh: int) -> None:
         """Close a file."""
-        handle = self._files.pop(fh, None)
-        if handle is not None:
-            self._files_open(len(self._files))
-            handle.thing.released()
-            self.inodes.release(handle.thing)
-
-    def _open(self, table: dict[int, H], handle: H) -> int:
-        self._last_handle += 1
-        table[self._last_handle] = handle
-        return self._last_handle
+        self._files.close(fh)
 
     # -- changes ----------------------------------------------------------------------------
 
@@ -359,7 +328,7 @@ class Operations(llfuse.Operations):
             )
             if is_new:
                 self._give(file, ctx)
-            handle = self._open_file(file, flags, is_new=is_new)
+            handle = self._files.open(file, flags, is_new=is_new)
             file.kernel_refs += 1
             return handle, self._attributes(file)
         except Exception as error:

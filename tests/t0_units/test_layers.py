@@ -28,6 +28,7 @@ LADDER = (
     ("fusefile",),
     ("fusedir",),
     ("handles", "attributes"),
+    ("open_files",),
     ("kernel", "operations"),
     ("command",),
     ("bin",),
