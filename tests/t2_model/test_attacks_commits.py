@@ -56,3 +56,23 @@ def test_a_commit_that_was_overtaken_is_tried_again(tmp_path: Path, is_told: boo
     mount.commit()
     assert cluster.content == {"ours": b"ours", "theirs": b"theirs"}
     mount.close()
+
+
+def test_a_change_of_the_same_file_in_the_moment_between_is_a_gap(tmp_path: Path) -> None:
+    """The one that docs/semantics.md tells of: a request cannot say what it expects."""
+
+    class Between(WritableCluster):
+        def edit(self, *request: Any, **more: Any) -> Any:
+            self.edit_elsewhere({"a": b"theirs", "b": b"theirs"})
+            return super().edit(*request, **more)
+
+    cluster = Between()
+    cluster.edit_elsewhere({"a": b"before", "b": b"before"})
+    mount = WritableMount(cluster, tmp_path)
+    handle = mount.open("a")
+    mount.write(handle, 0, b"ours, longer")
+    mount.release(handle)
+    mount.commit()
+    assert cluster.content == {"a": b"ours, longer", "b": b"theirs"}
+    assert mount.walk() == cluster.content
+    mount.close()
