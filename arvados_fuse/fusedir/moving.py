@@ -9,7 +9,6 @@ is certain that nothing has changed since. What was written to meanwhile is sent
 from __future__ import annotations
 
 import logging
-from array import array
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -230,9 +229,7 @@ class Moving(EntryChanges):
         table, numbers = self._files()
         index = table.index(key)
         if index is not None and numbers[index] == file.inode:
-            self._file_inodes = array("Q", numbers)
-            self._file_inodes[index] = self.around.inodes.reserve(1)
-            self.resized()
+            self._renumber(index, numbers)
 
     def _become(self, draft: DraftDirectory) -> None:
         """Be a directory of another collection from now on, which has the same content.
