@@ -294,9 +294,14 @@ def _create_draft(directory: Path, block_hash: str) -> tuple[int, Path]:
     """A new locked file for a block that is being written. Raises OSError."""
     draft = directory / f"{block_hash}.{secrets.token_hex(8)}.filling"
     descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    if not _lock_shared(descriptor):
+    try:
+        if not _lock_shared(descriptor):
+            why = "another process took it for a leftover"
+            raise FileNotFoundError(errno.ENOENT, why, str(draft))
+    except BaseException:
+        draft.unlink(missing_ok=True)
         os.close(descriptor)
-        raise FileNotFoundError(errno.ENOENT, "another process took it for a leftover", str(draft))
+        raise
     return descriptor, draft
 
 

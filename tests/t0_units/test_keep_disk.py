@@ -319,6 +319,23 @@ def test_nothing_is_left_behind_when_the_disk_is_full(tmp_path: Path) -> None:
         subprocess.run(["umount", str(mount_point)], check=True)
 
 
+def test_nothing_is_left_behind_where_files_cannot_be_locked(
+    storage: DiskStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on some network file systems."""
+
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(OSError) as caught:
+        store(storage)
+    assert caught.value.errno == errno.ENOLCK
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
 def test_no_descriptor_is_lost(storage: DiskStorage, tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     store(storage).discard()
