@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
 
@@ -16,6 +16,7 @@ from arvados_fuse.commit.recovery import Nobody
 from arvados_fuse.commit.session import Session
 from arvados_fuse.journal.journal import Journal
 from tests.support.journals import ABOUT_US, UUID
+from tests.support.patience import wait_until
 
 
 class CountingSteps:
@@ -75,13 +76,6 @@ def session(committer: Committer) -> Session:
     return session
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.005)
-
-
 def test_who_waits_is_answered_when_it_is_committed(
     committer: Committer, session: Session, steps: CountingSteps
 ) -> None:
@@ -102,7 +96,7 @@ def test_what_is_being_written_is_not_committed_again_and_again(
     assert steps.commits == 1
     monkeypatch.setattr(committing, "LONGEST_WITHOUT_S", 0.2)
     committer.commit(session)
-    wait_for(lambda: steps.commits > 2)
+    wait_until(lambda: steps.commits > 2)
 
 
 def test_what_no_close_has_asked_for_is_committed_when_it_has_been_quiet(
@@ -110,7 +104,7 @@ def test_what_no_close_has_asked_for_is_committed_when_it_has_been_quiet(
 ) -> None:
     monkeypatch.setattr(committing, "QUIET_S", 0.1)
     committer.commit(session)
-    wait_for(lambda: steps.commits > 1)
+    wait_until(lambda: steps.commits > 1)
 
 
 def test_a_change_is_committed_though_it_is_not_quiet(
@@ -119,4 +113,4 @@ def test_a_change_is_committed_though_it_is_not_quiet(
     session.used_at = time.monotonic() + 1000
     committer.commit(session)
     committer.changed(session)
-    wait_for(lambda: steps.commits == 2)
+    wait_until(lambda: steps.commits == 2)

@@ -17,6 +17,7 @@ import pytest
 
 from arvados_fuse.command import crew as crew_module
 from arvados_fuse.command.crew import Crew
+from tests.support.patience import wait_until
 
 TIME_LIMIT_S = 20.0
 """A test that has to wait so long has failed."""
@@ -120,14 +121,6 @@ def kernel() -> Iterator[Callable[..., Kernel]]:
     signal.signal(signal.SIGUSR1, before)
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + TIME_LIMIT_S
-    while not condition():
-        assert time.monotonic() < deadline, "that never came"
-        time.sleep(0.001)
-
-
 class Wait:
     """A request that waits for something slow. begun: it waits; end: lets it go on."""
 
@@ -200,7 +193,7 @@ def test_who_is_not_needed_any_more_is_dismissed(kernel):
         assert made.workers == 6
         for wait in waits:
             wait.end.set()
-        until(lambda: made.workers == 1)
+        wait_until(lambda: made.workers == 1)
         made.ask()
 
     made.serve(play)
@@ -256,7 +249,7 @@ def test_each_open_file_has_a_thread_that_may_be_copying_from_it(kernel):
         made.ask(lambda: made.crew.files_open(100))
         assert made.workers == 4
         made.ask(lambda: made.crew.files_open(0))
-        until(lambda: made.workers == 1)
+        wait_until(lambda: made.workers == 1)
 
     made.serve(play)
 
@@ -293,7 +286,7 @@ def test_the_end_waits_for_the_last_answer(kernel):
         answered = made.send(wait)
         assert wait.begun.wait(TIME_LIMIT_S)
         made.unmount()
-        until(lambda: made.workers == 1)
+        wait_until(lambda: made.workers == 1)
         assert not answered.is_set()
         wait.end.set()
 
@@ -310,12 +303,12 @@ def test_a_failure_is_raised_also_while_others_wait(kernel):
         made.send(wait)
         assert wait.begun.wait(TIME_LIMIT_S)
         made.send({}.popitem)
-        until(lambda: made.workers == 1)
+        wait_until(lambda: made.workers == 1)
 
     with pytest.raises(KeyError):
         made.serve(play)
     wait.end.set()
-    until(lambda: made.workers == 0)
+    wait_until(lambda: made.workers == 0)
 
 
 def test_a_loop_that_ends_before_the_mount_is_a_failure(kernel):

@@ -5,7 +5,6 @@ import hashlib
 import logging
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,6 +29,7 @@ from arvados_fuse.keep.shelf import Shelf
 from arvados_fuse.keep.storage import RamStorage
 from arvados_fuse.metrics import Metrics
 from tests.support.fake_keep import RecordingWitness, ScriptedSource, is_waiting
+from tests.support.patience import wait_until
 
 PAGE = 4096
 BLOCK = bytes(range(256)) * 64  # four pages
@@ -117,14 +117,6 @@ def cache_past_page_cache(
 
 def read(block: Block, witness: RecordingWitness = NOBODY) -> bytes:
     return bytes(block.read(0, block.size, witness))
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    """Wait for what another thread is about to do."""
-    ends_at = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < ends_at, "it never happened"
-        time.sleep(0.001)
 
 
 def mapped_file(memory: object) -> bool:

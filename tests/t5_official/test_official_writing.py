@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.contents import create
 from tests.support.mounts import RunningMount
+from tests.support.patience import wait_until
 from tests.support.workplace import changes, errno_of, new_collection, saved, shown
 
 OFFICIAL = Path(__file__).parents[2] / ".venv-official" / "bin" / "arv-mount"
@@ -60,6 +61,7 @@ def test_what_the_official_driver_writes_is_read_here(mounted, api):
     (ours / uuid / "ours").write_bytes(b"ours")
     assert (theirs / uuid / "ours").read_bytes() == b"ours"
     (theirs / uuid / "theirs").write_bytes(b"theirs")
+    wait_until((ours / uuid / "theirs").exists)
     assert (ours / uuid / "theirs").read_bytes() == b"theirs"
     assert saved(api, uuid) == {"ours": b"ours", "theirs": b"theirs"}
 

@@ -5,8 +5,7 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from arvados_fuse.keep.cache import Block, BlockCache
 from arvados_fuse.keep.client import KeepClient
 from arvados_fuse.metrics import Metrics
 from tests.support.fake_keep import Bend, FakeKeep, RecordingWitness, impatient_client, is_waiting
+from tests.support.patience import wait_until
 
 BLOCK = bytes(range(256)) * 1024  # 256 KiB
 MIB = 1 << 20
@@ -55,14 +55,6 @@ def in_ram(client: KeepClient, metrics: Metrics) -> BlockCache:
 
 def read(block: Block, witness: RecordingWitness = NOBODY) -> bytes:
     return bytes(block.read(0, block.size, witness))
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    """Wait for what another thread is about to do."""
-    ends_at = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < ends_at, "it never happened"
-        time.sleep(0.001)
 
 
 def files(directory: Path) -> list[str]:

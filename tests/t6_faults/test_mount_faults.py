@@ -15,6 +15,7 @@ import pytest
 
 from tests.support.contents import BLOCK, block_hash, create, pseudo_random
 from tests.support.mounts import RunningMount
+from tests.support.patience import wait_until
 
 pytestmark = pytest.mark.usefixtures("no_faults")
 
@@ -246,10 +247,7 @@ class TestNineWait:
         while any(program.poll() is None for program in waiting):
             most = max(most, len(os.listdir(tasks)))
             time.sleep(0.01)
-        deadline = time.monotonic() + 30
-        while len(os.listdir(tasks)) > most - 2 * 9:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: len(os.listdir(tasks)) <= most - 2 * 9)
         assert (running / "f0").read_bytes() == b"at hand"
 
     def test_a_signal_ends_the_mount(self, running, waiting):

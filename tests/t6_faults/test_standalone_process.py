@@ -26,6 +26,7 @@ import pytest
 
 from arvados_fuse.standalone.launch import LaunchError, ensure_running
 from tests.support.cluster import RunningCluster
+from tests.support.patience import wait_until
 
 ROOT = Path(__file__).parents[2]
 MODULE = [sys.executable, "-m", "arvados_fuse.standalone"]
@@ -42,13 +43,6 @@ def run(*arguments):
         timeout=TIME_LIMIT_S,
         check=False,
     )
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + TIME_LIMIT_S
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -195,15 +189,8 @@ class TestCommand:
 def event_bus(cluster):
     """The number of the process of the event bus, which is the only child of the cluster's."""
     children = Path(f"/proc/{cluster.pid}/task/{cluster.pid}/children")
-    (pid,) = wait_for(lambda: children.read_text().split())
+    (pid,) = wait_until(lambda: children.read_text().split())
     return int(pid)
-
-
-def wait_for(what):
-    """Wait until `what` returns something that is true, and return that."""
-    found = []
-    wait_until(lambda: bool(found.append(what()) or found[-1]))
-    return found[-1]
 
 
 class TestEventBus:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.contents import create, pseudo_random
 from tests.support.mounts import RunningMount
+from tests.support.patience import wait_until
 from tests.support.workplace import saved
 
 NO_COMMIT = {"route": "api", "method": "PUT", "path": "collections/", "status": 503}
@@ -60,7 +61,7 @@ class Mounted:
     def use_new_token(self):
         self.change_settings()
         self.mount.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: "Using a new token" in self.mount.log, self.mount)
+        wait_until(lambda: "Using a new token" in self.mount.log, says=lambda: self.mount.log)
 
     def change_in_vain(self, *rules):
         """Overwrite the middle of the file: sent to Keep, and not committed."""
@@ -79,13 +80,6 @@ class Mounted:
             os.fsync(file.fileno())
         assert saved(self._cluster.api(), self.uuid) == {"f": self.content}
         assert (self.mount / "f").read_bytes() == self.content
-
-
-def wait_until(condition, mount):
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, mount.log
-        time.sleep(0.02)
 
 
 @pytest.fixture
