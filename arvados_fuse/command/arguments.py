@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arvados_fuse.command.layout_options import Place, add_layout_options, places
-from arvados_fuse.command.values import at_least, encoding, journal_size, names, seconds, subtype
+from arvados_fuse.command.values import (
+    at_least,
+    directory,
+    encoding,
+    journal_size,
+    names,
+    seconds,
+    subtype,
+)
 from arvados_fuse.version import __version__
 
 if TYPE_CHECKING:
@@ -324,7 +332,7 @@ def _add_writing_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--journal-dir",
-        type=Path,
+        type=directory,
         metavar="DIR",
         help="where what is written and not yet committed is kept (default:"
         " ~/.local/state/arvados/journal)",
@@ -354,7 +362,7 @@ def _add_cache_options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(ram_cache=False)
     group.add_argument(
         "--disk-cache-dir",
-        type=Path,
+        type=directory,
         metavar="DIR",
         help="where the disk cache is (default: ~/.cache/arvados/keep)",
     )
@@ -385,7 +393,7 @@ def _add_own_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--standalone-dir",
-        type=Path,
+        type=directory,
         metavar="DIR",
         help="where the embedded cluster keeps its data (default:"
         " ~/.local/share/arvados-standalone)",

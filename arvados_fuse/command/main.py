@@ -72,7 +72,8 @@ def _late_import() -> Iterator[None]:
     And mounts need not wait for what it needs seldom.
 
     What libraries warn of when they are imported is for developers, not for our users. Raises
-    CommandError for bad settings, which the library reads when it is imported.
+    CommandError for bad settings, which the library reads when it is imported, and for what is not
+    installed: a package, or the library of FUSE.
     """
     gc.disable()  # modules are no garbage, and looking through them again and again takes time
     try:
@@ -81,6 +82,11 @@ def _late_import() -> Iterator[None]:
             yield
     except ValueError:
         raise CommandError(BAD_SETTINGS_FILE) from None
+    except ImportError as error:
+        raise CommandError(
+            f"{sys.executable} lacks something that arv-mount needs: {error}. Install arv-mount"
+            " with all its dependencies; in a clone, `make setup` does."
+        ) from None
     finally:
         gc.enable()
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["at_least", "encoding", "journal_size", "names", "seconds", "subtype"]
+__all__ = ["at_least", "directory", "encoding", "journal_size", "names", "seconds", "subtype"]
 
 _SMALLEST_JOURNAL = 1_000_000
 
@@ -47,6 +48,13 @@ def seconds(text: str) -> float:
     if not 0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
     return value
+
+
+def directory(text: str) -> Path:
+    """Read the path of a directory. An empty one, as of a variable that is not set, is none."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name of a directory is needed")
+    return Path(text)
 
 
 def names(text: str) -> tuple[str, ...]:

@@ -1,6 +1,9 @@
 """Command lines that cannot work: one sentence says why, and nothing is mounted."""
 
+import os
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -35,3 +38,49 @@ def test_a_journal_that_cannot_be_made(refused, tmp_path):
 
 def test_a_directory_with_a_name_of_the_mounts_own(refused):
     assert "does not begin with .arvados#." in refused("--mount-home", ".arvados#mount")
+
+
+ROOT = Path(__file__).parents[2]
+WITHOUT_PACKAGES = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
+
+
+@pytest.mark.parametrize("command", ["arv-mount", "arv-standalone"])
+def test_a_python_without_our_packages(command, tmp_path):
+    """The script in the clone, run with the Python of the system."""
+    done = subprocess.run(
+        [sys.executable, "-S", ROOT / "bin" / command, tmp_path],
+        env=WITHOUT_PACKAGES,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"{command}: {sys.executable} has no module arvados_fuse: run `make setup` in the clone,"
+        f" and then .venv/bin/{command}.\n"
+    )
+
+
+def test_a_python_without_the_packages_that_we_need(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-S", ROOT / "bin" / "arv-mount", tmp_path],
+        env=WITHOUT_PACKAGES | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"arv-mount: {sys.executable} lacks something that arv-mount")
+    assert "No module named" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_disk_cache_without_a_name(env, tmp_path):
+    """A variable of the shell that was not set: not the usual place, and not the current one."""
+    for option in ("--disk-cache-dir", "--journal-dir", "--standalone-dir"):
+        done = subprocess.run(
+            [ARV_MOUNT, option, "", tmp_path], env=env, capture_output=True, text=True, timeout=30
+        )
+        assert done.returncode == 2
+        assert f"argument {option}: the name of a directory is needed" in done.stderr
