@@ -58,12 +58,14 @@ class _Plan:
     outcome: how the last commit ended
     due: when it is to be committed, in seconds of time.monotonic; None if not at all
     is_look: whether that is only to see if it is over, and to save what no close has asked for
+    begun: when the session began
     ended: when the last commit ended
     failures: how many commits have failed one after the other
     failing_since: when the first of these had failed, in seconds since 1970; None without one
     """
 
     __slots__ = (
+        "begun",
         "done",
         "due",
         "ended",
@@ -80,6 +82,7 @@ class _Plan:
         self.wanted = self.taken = self.done = 0
         self.outcome: FileSystemError | None = None
         self.due: float | None = None
+        self.begun = time.monotonic()
         self.ended = float("-inf")
         self.failures = 0
         self.failing_since: float | None = None
@@ -214,10 +217,10 @@ class Committer:
 
     def _add(self, session: Session) -> None:
         plan = _Plan()
-        if session.is_scratch:
-            plan.due = time.monotonic() + self._preservation_s
+        self._look_later(session, plan, plan.begun)
         with self._changed:  # the threads go through the plans
             self._plans[session] = plan
+            self._due.notify()
 
     def make_session(
         self, uuid: str, tree: Tree, portable_data_hash: str, owner: Owner, *, manifest_size: int
@@ -437,11 +440,16 @@ class Committer:
                 self._due.wait(first[0] - now if first is not None else None)
         return None
 
+    def _look_later(self, session: Session, plan: _Plan, now: float) -> None:
+        """See later whether the session is over, or its blocks have to be stored anew."""
+        pause_s = self._preservation_s if session.is_scratch else QUIET_S
+        plan.due, plan.is_look = now + pause_s, not session.is_scratch
+
     @staticmethod
     def _is_time(session: Session, plan: _Plan) -> bool:
         """Whether a session is to be looked at now; if not, it is when it has been quiet."""
         quiet_at = session.used_at + QUIET_S
-        plan.due = min(quiet_at, plan.ended + LONGEST_WITHOUT_S)
+        plan.due = min(quiet_at, max(plan.begun, plan.ended) + LONGEST_WITHOUT_S)
         return plan.due <= time.monotonic()
 
     def _commit(self, session: Session) -> FileSystemError | None:
@@ -459,9 +467,7 @@ class Committer:
         plan.outcome = session.error = error
         if error is None:
             if plan.due is None:
-                # To see whether the session is over, or its blocks have to be stored anew.
-                pause_s = self._preservation_s if session.is_scratch else QUIET_S
-                plan.due, plan.is_look = plan.ended + pause_s, not session.is_scratch
+                self._look_later(session, plan, plan.ended)
             if plan.failures:
                 log.info("Committed %s after %d failures.", session.uuid, plan.failures)
             plan.failures, plan.failing_since = 0, None

@@ -114,3 +114,26 @@ def test_a_change_is_committed_though_it_is_not_quiet(
     committer.commit(session)
     committer.changed(session)
     wait_until(lambda: steps.commits == 2)
+
+
+@pytest.mark.parametrize("quiet_after_s", [0.0, 1000.0])
+def test_what_nobody_has_asked_for_is_committed_all_the_same(
+    committer: Committer, steps: CountingSteps, monkeypatch: Any, quiet_after_s: float
+) -> None:
+    """As what is written to a file that was there before, and stays open: no close asks for it."""
+    monkeypatch.setattr(committing, "QUIET_S", 0.1)
+    monkeypatch.setattr(committing, "LONGEST_WITHOUT_S", 0.3)
+    session = committer.begin(UUID, Tree.from_manifest(""), "", Nobody(), manifest_size=0)
+    session.used_at = time.monotonic() + quiet_after_s
+    session.draft.root.create("file")
+    wait_until(lambda: steps.commits > 0)
+
+
+def test_what_has_just_begun_to_be_written_is_not_committed_at_the_first_look(
+    committer: Committer, steps: CountingSteps, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(committing, "QUIET_S", 0.01)
+    session = committer.begin(UUID, Tree.from_manifest(""), "", Nobody(), manifest_size=0)
+    session.used_at = time.monotonic() + 1000.0
+    time.sleep(0.1)
+    assert not steps.commits
