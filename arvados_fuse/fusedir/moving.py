@@ -193,6 +193,8 @@ class Moving(EntryChanges):
         """Let go of the object of a copy that is gone, or is to be that of what it is a copy of."""
         if isinstance(copy, Moving):
             copy.leave_draft()
+        elif isinstance(copy, CollectionFile):
+            self._renumber_file(key, copy)  # the next version may have the same under this name
         if copy is not None:
             self._removed(key, copy)
 
@@ -225,7 +227,7 @@ class Moving(EntryChanges):
         target._touched()
 
     def _renumber_file(self, key: str, file: CollectionFile) -> None:
-        """Let a file that others may bring back be another than the object that has gone."""
+        """Let what a later version has under a name be another file than the one that has gone."""
         table, numbers = self._files()
         index = table.index(key)
         if index is not None and numbers[index] == file.inode:

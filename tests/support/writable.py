@@ -37,8 +37,9 @@ from arvados_fuse.commit.steps import Steps
 from arvados_fuse.commit.uploads import Uploader
 from arvados_fuse.commit.writing import Writing
 from arvados_fuse.errors import ClusterError, FileSystemError, TimedOut
+from arvados_fuse.events import Event, State
 from arvados_fuse.fresh import SingleFlight
-from arvados_fuse.fusedir.changes import Refresher
+from arvados_fuse.fusedir.changes import Changes, Refresher
 from arvados_fuse.fusedir.collection import CollectionDirectory
 from arvados_fuse.fusedir.directory import Directory, Surroundings
 from arvados_fuse.fusedir.names import NameRules
@@ -78,6 +79,7 @@ class WritableCluster(FakeCluster):
     failures: what the next requests for a change raise, the first of them first
     between: what happens in the next requests that replace the whole content, the first of them
         first, between the question whether it is what is expected and the change
+    events: what the event bus tells next, the first of them first
     keeps_versions: whether what is replaced is kept as a version
     blocks: Keep
     """
@@ -91,14 +93,22 @@ class WritableCluster(FakeCluster):
         self.blocks = Blocks()
         self.failures: list[Exception] = []
         self.between: list[Callable[[], None]] = []
+        self.events: list[Event] = []
         self._known: dict[str, str] = {}  # the last version of each that the mount was told of
         self.add_collection(UUID, "model", "")
 
     def set_manifest(self, uuid: str, manifest: str) -> str:
         manifest = re.sub(r"\+A[0-9a-f]+@[0-9a-f]+", "", manifest)
-        item = self.items[uuid]
-        self.items[uuid] = item._replace(modified_ns=item.modified_ns + 1000)
-        return super().set_manifest(uuid, manifest)
+        before = self.items[uuid]
+        self.items[uuid] = before._replace(modified_ns=before.modified_ns + 1000)
+        found = super().set_manifest(uuid, manifest)
+        states = [self._state(item) for item in (before, self.items[uuid])]
+        at_ns = self.items[uuid].modified_ns
+        self.events.append(Event(at_ns, uuid, self.owners[uuid], at_ns, *states))
+        return found
+
+    def _state(self, item: Item) -> State:
+        return State(item.name, self.owners[item.uuid], item.portable_data_hash, is_trashed=False)
 
     def collection_state(self, ident: str) -> Item:
         item = super().collection_state(ident)
@@ -115,7 +125,7 @@ class WritableCluster(FakeCluster):
         other = copy.copy(self)
         for name in ("items", "owners", "manifests", "_known"):
             setattr(other, name, dict(getattr(self, name)))
-        other.asked, other.failures, other.between = [], [], []
+        other.asked, other.failures, other.between, other.events = [], [], [], []
         return other
 
     def _stored(self, uuid: str) -> Content:
@@ -343,7 +353,7 @@ class WritableMount:
         )
         self.committer = InlineCommitter(self)
         self.jobs = FakeJobs()
-        trust = Trust(REFRESH_S, self.clock)
+        self.trust = trust = Trust(REFRESH_S, self.clock)
         around = Surroundings(
             cluster=cluster,
             inodes=self.inodes,
@@ -356,6 +366,7 @@ class WritableMount:
             status=dict,
             writing=Writing(self.committer, cluster, ()),
         )
+        self.changes = Changes(around, locked)
         if shows_home:
             self.root: Directory = HomeDirectory(around, None, HOME, "")
         else:

@@ -211,6 +211,18 @@ class TestFile:
         assert below("two", mount.walk()) == {"a": b"aaa"}
         mount.release(handle)
 
+    @pytest.mark.expects_log("Cannot rename /one/tree/a: refused")
+    def test_replaces_a_file_that_was_changed_with_what_that_was_before(self, cluster, mount):
+        """The cluster has the same under the name; here the name leads to the new file."""
+        cluster.edit_elsewhere({"a": b"aaa"}, TWO)
+        mount.truncate("two/a", 1)
+        before = mount.lookup("two/a").st_ino
+        cluster.failures = [ClusterError("refused")]
+        assert errno_of(mount.rename, "one/tree/a", "two/a") == "EIO"
+        commit(mount)
+        assert below("two", mount.walk()) == {"a": b"aaa"}
+        assert mount.lookup("two/a").st_ino != before
+
 
 class TestReplacement:
     """As POSIX has it for rename()."""

@@ -2,7 +2,7 @@
 
 A move between collections is no single step: the other collection gets a copy and commits it before
 the entry goes from where it was. So whoever looks in between finds it in both, and if it fails
-a copy may be left where somebody has changed it meanwhile, or where it has replaced a file.
+a copy is left where somebody has changed it meanwhile, or where it has replaced a file.
 """
 
 from __future__ import annotations
@@ -18,16 +18,13 @@ from tests.conftest import LogGuard
 from tests.support import drafts
 from tests.support.writable import UUID, WritableCluster
 from tests.t2_model import test_writing_model as writing
-from tests.t2_model.test_writing_model import File, Model, Step, names, requests
+from tests.t2_model.test_writing_model import FAILED, File, Model, Step, names, requests
 
 OTHER_UUID = "zzzzz-4zz18-000000000000002"
 
 ONE = ["one/a", "one/d", "one/d/a", "one/d/e", "one/d/e/a"]
 TWO = ["two/a", "two/d", "two/d/a"]
 DIRECTORIES = ["", "one", "one/d", "one/d/e", "two", "two/d"]
-
-FAILED = (errno.EIO, errno.ETIMEDOUT)
-"""How a commit fails that the cluster refuses, or does too late."""
 
 
 class TwoCollections(WritableCluster):
@@ -61,17 +58,14 @@ class MovingModel(Model):
 
     def do_copy(self, old: str, new: str) -> None:
         """The other collection has got it."""
-        self.replaced_directory = names(new) in self.content
-        before = dict(self.content)
+        self._replaced = self.content.get(names(new), 0)
         self.rename(names(old), names(new))
-        moved = {p: f for p, f in self.content.items() if p[: len(names(new))] == names(new)}
-        self.replaced_directory &= before.get(names(new), 0) is None
+        moved = drafts.below(self.content, names(new))
         for path, file in moved.items():
             if file is not None:
-                copy = self.content[path] = File()
+                copy = self.content[names(new) + path] = File()
                 copy.data = file.data
-        at = len(names(new))
-        self.content |= {names(old) + path[at:]: file for path, file in moved.items()}
+        self.content |= {names(old) + path: file for path, file in moved.items()}
 
     def _is_copy(self, old: str, new: str) -> bool:
         return self._inside(old) == self._inside(new) != {}
@@ -91,11 +85,12 @@ class MovingModel(Model):
         self._remove(new)
         self.rename(names(old), names(new))
 
-    def do_take_back(self, old: str, new: str) -> None:
-        """The copy is removed."""
-        self._remove(new)
-        if self.replaced_directory:
-            self.mkdir(names(new))
+    def do_give_up(self, old: str, new: str) -> None:
+        """The copy goes, unless it has replaced a file or is none any more."""
+        if not isinstance(self._replaced, File) and self._is_copy(old, new):
+            self._remove(new)
+            if self._replaced is None:
+                self.mkdir(names(new))
 
 
 def is_far(request: tuple[Any, ...]) -> bool:
@@ -142,16 +137,13 @@ class Moving(writing.Writing):
     def ways(self, request: tuple[Any, ...], answer: Any) -> list[list[Step]]:
         """Also the parts of a move, and that a commit fails."""
         done, places = Step(request, answer), request[1:]
-        if request[0] == "fsync" and answer in FAILED:
-            return [[]]
         if not is_far(request):
-            return [[done]]
+            return super().ways(request, answer)
         copied = Step(("copy", *places), None)
         if answer is None:
             return [[done], [copied, Step(("finish", *places), None)]]
-        if answer in (*FAILED, errno.EBUSY):
-            return [[], [copied], [copied, Step(("take_back", *places), None)]]
-        return [[done]]
+        failed = [copied, Step(("give_up", *places), None)]
+        return [[], failed] if answer in (*FAILED, errno.EBUSY) else [[done], failed]
 
 
 class MovingShortOfMemory(Moving):
