@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import http.client
 import math
+import re
 import socket
 import ssl
 import threading
@@ -222,7 +223,8 @@ def _check_reachable(host: str, insecure: bool) -> None:
     """Fail at once where the client library would try for minutes."""
     try:
         parts = urllib.parse.urlsplit(f"//{host}")
-        name, port = parts.hostname, parts.port or 443
+        is_all = parts.netloc == host and "@" not in host and not re.search(r"\s|:$", host)
+        name, port = parts.hostname if is_all else None, parts.port or 443
     except ValueError:
         name = None
     if not name:

@@ -23,6 +23,8 @@ __all__ = ["Access", "configured", "current_token", "embedded", "keep_clients"]
 START_TIME_LIMIT_S = 60.0
 """How long the embedded cluster may take to start; its first start makes keys and the sample."""
 
+_NEEDED = ("ARVADOS_API_HOST", "ARVADOS_API_TOKEN")
+
 
 class Access(NamedTuple):
     """How to reach a cluster.
@@ -43,18 +45,25 @@ class Access(NamedTuple):
 def configured() -> Access:
     """Read the settings as all Arvados clients do: environment first, then settings.conf.
 
-    Raises CommandError if there are none. (Arvados documentation, "Getting an API token".)
+    Raises CommandError if there are none, or no token could look like that. (Arvados
+    documentation, "Getting an API token".)
     """
     settings = arvados.config.settings()
-    missing = [n for n in ("ARVADOS_API_HOST", "ARVADOS_API_TOKEN") if not settings.get(n)]
+    # A line feed comes with what was read from a file, and has no place in the header of a request.
+    host, token = (settings.get(name, "").strip() for name in _NEEDED)
+    missing = [name for name, value in zip(_NEEDED, (host, token), strict=True) if not value]
     if missing:
         raise CommandError(
             f"{' and '.join(missing)} not set. Set them in the environment or in"
             " ~/.config/arvados/settings.conf, or use --standalone for a cluster of your own."
         )
+    if not (token.isascii() and token.isprintable()):
+        raise CommandError(
+            "ARVADOS_API_TOKEN has characters that no token has: copy it again, in one line."
+        )
     return Access(
-        host=settings["ARVADOS_API_HOST"],
-        token=settings["ARVADOS_API_TOKEN"],
+        host=host,
+        token=token,
         insecure=arvados.config.flag_is_true("ARVADOS_API_HOST_INSECURE"),
         keep_services=settings.get("ARVADOS_KEEP_SERVICES", ""),
         keep_proxy=settings.get("ARVADOS_KEEP_PROXY", ""),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import logging
+import os
 import shutil
 import threading
 from typing import TYPE_CHECKING
@@ -200,6 +201,6 @@ def _made_journal(directory: Path, about: About, size: int) -> Journal:
 def _usual_size(directory: Path) -> int:
     """Return how many bytes the journal may hold: half of what is free where it will be."""
     place = directory
-    while not place.exists():
+    while not os.path.exists(place):  # also False where one may not look: Path.exists fails
         place = place.parent
     return min(shutil.disk_usage(place).free // 2, LARGEST_JOURNAL)

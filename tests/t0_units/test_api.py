@@ -124,7 +124,11 @@ class TestConnecting:
         )
 
     @pytest.mark.parametrize(
-        "host", ["127.0.0.1:http", "127.0.0.1:99999", "", ":443", "[::1", "x:-1"]
+        "host",
+        [
+            *("127.0.0.1:http", "127.0.0.1:99999", "", ":443", "[::1", "x:-1", "x:"),
+            *("https://127.0.0.1", "https://127.0.0.1:443/", "127.0.0.1/", "me@127.0.0.1", "a b"),
+        ],
     )
     def test_what_is_no_host(self, host):
         error = failure(lambda: connect(host))

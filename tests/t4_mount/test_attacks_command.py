@@ -30,7 +30,12 @@ def refused(env, tmp_path):
 
 def test_a_journal_that_cannot_be_made(refused, tmp_path):
     (tmp_path / "file").touch()
-    for place, reason in ((tmp_path / "file", "File exists"), ("/proc/x", "No such file")):
+    long = tmp_path / ("x" * 256)
+    for place, reason in (
+        (tmp_path / "file", "File exists"),
+        ("/proc/x", "No such file"),
+        (long, "File name too long"),
+    ):
         said = refused("--read-write", "--journal-dir", place)
         assert said.startswith(f"arv-mount: The journal cannot be in {place}: {reason}")
         assert said.endswith(". Choose another place with --journal-dir.\n")
@@ -38,6 +43,25 @@ def test_a_journal_that_cannot_be_made(refused, tmp_path):
 
 def test_a_directory_with_a_name_of_the_mounts_own(refused):
     assert "does not begin with .arvados#." in refused("--mount-home", ".arvados#mount")
+
+
+@pytest.mark.parametrize("token", ["v2/zzzzz\nX-Other: 1", "tokén", "to\x01ken"])
+def test_a_token_that_none_can_be(env, refused, token):
+    """Not that the host is no API server: that is not where one has to look."""
+    env["ARVADOS_API_TOKEN"] = token
+    said = refused()
+    assert said == (
+        "arv-mount: ARVADOS_API_TOKEN has characters that no token has: copy it again, in one"
+        " line.\n"
+    )
+
+
+def test_settings_with_the_line_feed_of_a_file(env, mount):
+    """A shell takes it away, but the definition of a container does not."""
+    for name in ("ARVADOS_API_HOST", "ARVADOS_API_TOKEN"):
+        env[name] += "\n"
+    running = mount()
+    assert "home" in os.listdir(running.directory)
 
 
 ROOT = Path(__file__).parents[2]
