@@ -81,6 +81,22 @@ class Moving(EntryChanges):
             if sent is not None:
                 target._take_back(sent)
             raise
+        finally:
+            self._account_for(name)
+            target._account_for(new_name)
+
+    def _account_for(self, name: str) -> None:
+        """Account for what was loaded here, and of an entry with all that is in it."""
+        self.resized()
+        child = self.children.get(self._odd.get(name, name))
+        if isinstance(child, Moving):
+            child._account_below()
+
+    def _account_below(self) -> None:
+        self.resized()
+        for child in list(self.children.values()):
+            if isinstance(child, Moving):
+                child._account_below()
 
     # -- the other collection gets it -------------------------------------------------------
 

@@ -284,6 +284,13 @@ class TestFailure:
         assert mount.walk()["two/new"] is None
         assert below("two", mount.walk()) == {}
 
+    @pytest.mark.expects_log("Cannot rename /one/tree: refused")
+    def test_accounts_for_what_was_loaded(self, cluster, mount):
+        mount.lookup("one/tree/sub/deep")
+        cluster.failures = [ClusterError("refused")]
+        assert errno_of(mount.rename, "one/tree", "two/new") == "EIO"
+        invariants.check(mount)
+
     @pytest.mark.parametrize("kind", [Receive, Remove])
     def test_of_the_journal(self, mount, kind, monkeypatch, log_guard):
         mount.mkdir("one/x")  # both have a session
