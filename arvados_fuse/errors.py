@@ -169,7 +169,7 @@ class Stale(FileSystemError):
 class OpenAgain(Stale):
     """A name leads to another file by now than the kernel has looked up.
 
-    At the opening of a file Linux then looks the name up again by itself: no program sees it.
+    Where it was given a path, Linux then looks the name up again by itself: no program sees it.
     """
 
     expected = True

@@ -41,6 +41,7 @@ from arvados_fuse.errors import (
     NotSupported,
     OpenAgain,
     ReadOnly,
+    Stale,
 )
 from arvados_fuse.fusedir.directory import Directory
 from arvados_fuse.fusedir.names import NAME_MAX
@@ -435,7 +436,10 @@ class Operations(llfuse.Operations):
                 thing.change_attributes(change)
             return self._attributes(thing)
         except Exception as error:
-            self._fail("change the attributes of", inode, error)
+            # Without a handle Linux looks the path up again by itself, and asks once more.
+            again = isinstance(error, Stale) and fh is None
+            why = OpenAgain(str(error)) if again else error
+            self._fail("change the attributes of", inode, why)
 
     def _refuse_link(self, *request: object) -> NoReturn:
         """Answer a request for a link: manifests have none."""

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from arvados_fuse.fresh import Unlocked
     from arvados_fuse.keep.client import KeepClient
 
-__all__ = ["Writer"]
+__all__ = ["LAST_PATIENCE_S", "Writer"]
 
 LARGEST_JOURNAL = 64 << 30
 """Bytes that a journal holds unless another size was asked for."""

@@ -95,10 +95,10 @@ class RunningMount:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
 
-    def unmount(self) -> int:
+    def unmount(self, time_limit_s: float = END_TIME_LIMIT_S) -> int:
         """Unmount as a user does, and return the exit code of the process."""
         subprocess.run(["fusermount", "-u", self.directory], check=True)
-        return self.process.wait(END_TIME_LIMIT_S)
+        return self.process.wait(time_limit_s)
 
     def kill(self) -> None:
         """Kill the process as a crash would. The mount point stays "not connected"."""

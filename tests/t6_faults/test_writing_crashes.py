@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from arvados_fuse.command.writing import LAST_PATIENCE_S
 from arvados_fuse.journal.chunks import chunk_name
 from arvados_fuse.journal.records import Write
 from arvados_fuse.journal.recovery import Orphan
-from tests.support.mounts import RunningMount
+from tests.support.mounts import END_TIME_LIMIT_S, RunningMount
 from tests.support.workplace import new_collection, saved, shown
 from tests.support.write_load import WriteLoad
 
@@ -128,7 +129,8 @@ def test_a_cluster_that_is_gone_for_good_ends_in_75_and_a_journal_for_the_next_m
     (running / "second").write_bytes(b"kept " * 1000)
     cluster.kill()
     try:
-        assert running.unmount() == 75
+        # Its last requests are repeated for that long.
+        assert running.unmount(LAST_PATIENCE_S + END_TIME_LIMIT_S) == 75
     finally:
         cluster.start()
     lines = (f"Cannot commit {uuid}, and will", f"What was written to {uuid} is not committed")
