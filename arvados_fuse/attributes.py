@@ -59,12 +59,12 @@ def fill_attributes(
     if isinstance(thing, File):
         size = thing.size
         mode = EXECUTABLE_MODE if thing.executable else FILE_MODE
-        if thing.is_unlinked:
-            attributes.st_nlink = 0
         attributes.st_size = size
         attributes.st_blocks = (size + 511) // 512
     else:
         mode = DIRECTORY_MODE
+    if thing.is_unlinked:
+        attributes.st_nlink = 0
     attributes.st_mode = mode | WRITE_BITS if owner.writable and thing.writable else mode
     attributes.st_uid = owner.uid
     attributes.st_gid = owner.gid

@@ -105,6 +105,7 @@ class Directory(FreshBase):
     __slots__ = ("accounted", "around", "children", "key", "live", "name")
 
     parent: Directory | None
+    is_unlinked = False
     kept: Kept | None = None
 
     def __init__(self, around: Surroundings, parent: Directory | None, key: str, name: str) -> None:

@@ -39,9 +39,10 @@ class DraftBacked(TreeBacked):
     _moved: the numbers of directories that are not under this name in the tree, by true name
     _kept: attributes of files that were set here, by true name
     kept: attributes of the directory itself that were set here; None if none were
+    is_unlinked: whether it was removed here
     """
 
-    __slots__ = ("_drafted", "_kept", "_moved", "draft", "kept")
+    __slots__ = ("_drafted", "_kept", "_moved", "draft", "is_unlinked", "kept")
 
     def __init__(self, around: Surroundings, parent: Directory | None, key: str, name: str) -> None:
         super().__init__(around, parent, key, name)
@@ -50,6 +51,7 @@ class DraftBacked(TreeBacked):
         self._moved: dict[str, int] = {}
         self._kept: dict[str, Kept] = {}
         self.kept: Kept | None = None
+        self.is_unlinked = False
 
     def make_subdirectory(self, key: str, name: str) -> DraftBacked:
         """Make the object of a directory in this one."""
@@ -174,6 +176,7 @@ class DraftBacked(TreeBacked):
 
     def become_nothing(self) -> None:
         """It was removed here, so it is empty. What the cluster has there is no part of it."""
+        self.is_unlinked = True
         self.draft, self.node = None, nothing()
         self._file_inodes = self._subdirectory_inodes = None
         self._moved = {}

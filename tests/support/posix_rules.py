@@ -264,6 +264,16 @@ def unlink_notes_the_time() -> Any:
     return [is_new("full"), os.path.exists("full/inner")]
 
 
+@rule([0, 0])
+def a_directory_that_was_removed_or_replaced_has_no_links() -> Any:
+    for name in ("removed", "replaced", "other"):
+        os.mkdir(name)
+    with opened("removed", os.O_RDONLY) as removed, opened("replaced", os.O_RDONLY) as replaced:
+        os.rmdir("removed")
+        os.rename("other", "replaced")
+        return [os.fstat(descriptor).st_nlink for descriptor in (removed, replaced)]
+
+
 @rule(["inner", 0, "more"])
 def an_unlinked_file_that_is_open_lives_on() -> Any:
     os.mkdir("d")
