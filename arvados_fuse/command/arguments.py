@@ -138,7 +138,7 @@ def parse(arguments: Sequence[str]) -> Settings:
         storage_classes=found.storage_classes,
         listen_for_events=found.listen_for_events,
         commit_delay_s=found.commit_delay,
-        journal_dir=found.journal_dir or _usual_journal_dir(),
+        journal_dir=(found.journal_dir or _usual_journal_dir()).absolute(),
         journal_size=found.journal_size,
         recover=recover,
         journal=found.mount_dir or "" if recover is Recover.DISCARD else "",
@@ -168,7 +168,7 @@ def _check_target(
 
 def _standalone_dir() -> Path:
     data_home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(data_home) / "arvados-standalone"
+    return Path(data_home).absolute() / "arvados-standalone"
 
 
 def _usual_journal_dir() -> Path:

@@ -263,7 +263,7 @@ def _block_cache(settings: Settings, client: KeepClient, metrics: Metrics) -> Bl
         return BlockCache.in_ram(
             client, metrics=metrics, limit=settings.file_cache or DEFAULT_RAM_CACHE_SIZE
         )
-    directory = str(settings.disk_cache_dir or _usual_cache_dir())
+    directory = str((settings.disk_cache_dir or _usual_cache_dir()).absolute())
     try:
         os.makedirs(directory, mode=0o700, exist_ok=True)
         return BlockCache.on_disk(

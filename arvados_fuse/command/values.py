@@ -51,10 +51,13 @@ def seconds(text: str) -> float:
 
 
 def directory(text: str) -> Path:
-    """Read the path of a directory. An empty one, as of a variable that is not set, is none."""
+    """Read the path of a directory. An empty one, as of a variable that is not set, is none.
+
+    It is absolute: a mount in the background has another current directory.
+    """
     if not text:
         raise argparse.ArgumentTypeError("the name of a directory is needed")
-    return Path(text)
+    return Path(text).absolute()
 
 
 def names(text: str) -> tuple[str, ...]:

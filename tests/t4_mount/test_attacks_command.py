@@ -64,6 +64,30 @@ def test_settings_with_the_line_feed_of_a_file(env, mount):
     assert "home" in os.listdir(running.directory)
 
 
+@pytest.mark.parametrize(
+    ("options", "variables"),
+    [
+        (("--journal-dir", "state/arvados/journal", "--disk-cache-dir", "cache/arvados/keep"), {}),
+        ((), {"XDG_STATE_HOME": "state", "XDG_CACHE_HOME": "cache"}),
+    ],
+)
+def test_relative_paths_in_the_background(env, tmp_path, options, variables):
+    """The mount leaves the directory in which it was started."""
+    (tmp_path / "mnt").mkdir()
+    start = [ARV_MOUNT, "--read-write", *options, "mnt"]
+    subprocess.run(start, cwd=tmp_path, env=env | variables, check=True, timeout=30)
+    try:
+        collection = tmp_path / "mnt/home" / f"relative {len(options)}"
+        collection.mkdir()
+        (collection / "file").write_bytes(b"content")
+        assert (collection / ".arvados#commit").read_bytes()
+        assert (collection / "file").read_bytes() == b"content"
+        assert [*(tmp_path / "state/arvados/journal").glob("*/*-4zz18-*")]
+        assert (tmp_path / "cache/arvados/keep").is_dir()
+    finally:
+        subprocess.run([ARV_MOUNT, "--unmount", "mnt"], cwd=tmp_path, check=True, timeout=30)
+
+
 ROOT = Path(__file__).parents[2]
 WITHOUT_PACKAGES = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
 
