@@ -51,9 +51,11 @@ def prepare(directory: Path) -> None:
     """
     while (mounted := mounted_at(directory)) is not None:
         if not _is_dead(directory):
+            cure = f"If it is not needed: fusermount -u {directory}"
+            if not mounted.is_fuse:
+                cure = "Choose an empty directory."
             raise CommandError(
-                f"{directory} is already a mount point ({mounted.source}, {mounted.kind}). If it"
-                f" is not needed: fusermount -u {directory}"
+                f"{directory} is already a mount point ({mounted.source}, {mounted.kind}). {cure}"
             )
         unmount(directory)
         log.warning("Cleared the dead mount of %s on %s.", mounted.source, directory)

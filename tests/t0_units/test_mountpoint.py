@@ -90,6 +90,10 @@ class TestPrepare:
         assert daemon.poll() is None
         assert os.listdir(directory) == []
 
+    def test_what_is_not_of_fuse_is_not_to_be_unmounted(self):
+        line = refusal(Path("/proc"))
+        assert "already a mount point (proc, proc). Choose an empty directory." in line
+
     def test_a_dead_mount_is_named_and_cleared(self, directory, mounted, expected_log):
         killed(mounted())
         with pytest.raises(OSError, match="not connected"):
