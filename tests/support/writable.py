@@ -36,12 +36,13 @@ from arvados_fuse.commit.session import Owner, Session
 from arvados_fuse.commit.steps import Steps
 from arvados_fuse.commit.uploads import Uploader
 from arvados_fuse.commit.writing import Writing
-from arvados_fuse.errors import ClusterError, FileSystemError, TimedOut
+from arvados_fuse.errors import Busy, ClusterError, FileSystemError, TimedOut
 from arvados_fuse.events import Event, State
 from arvados_fuse.fresh import SingleFlight
 from arvados_fuse.fusedir.changes import Changes, Refresher
 from arvados_fuse.fusedir.collection import CollectionDirectory
 from arvados_fuse.fusedir.directory import Directory, Surroundings
+from arvados_fuse.fusedir.magic import FixedDirectory
 from arvados_fuse.fusedir.names import NameRules
 from arvados_fuse.fusedir.project import HomeDirectory
 from arvados_fuse.inodes import InodeCache, Inodes
@@ -270,9 +271,18 @@ class InlineCommitter:
             unlocked=self._mount.unlocked,
         )
 
-    def wait_for_end(self, uuid: str) -> None:
-        with self._mount.unlocked:
-            pass
+    def wait_for_end(self, uuid: str) -> bool:
+        """Commit and end the session of another directory that shows the collection."""
+        waited = False
+        while other := next((each for each in self.sessions if each.uuid == uuid), None):
+            self.commit(other)
+            if other in self.sessions:
+                raise Busy(f"{uuid} is being changed at another place of the mount.")
+            waited = True
+        if not waited:
+            with self._mount.unlocked:  # as when the journal of the last one is being removed
+                pass
+        return waited
 
     def relieve(self, session: Session) -> None:
         assert session in self.sessions, "the session has ended"
@@ -327,8 +337,13 @@ class WritableMount:
         *,
         directory_cache: int = 1 << 30,
         shows_home: bool = False,
+        shows_twice: bool = False,
     ) -> None:
-        """Mount the one collection or, with `shows_home`, the user's home with all of them."""
+        """Mount the one collection.
+
+        shows_home: mount the user's home, with all collections
+        shows_twice: show the one at two places, "one" and "two"
+        """
         self.cluster = cluster
         self.turns = Turns()
         self.unlocked = Unlocked(self.turns, may_block=False)
@@ -369,9 +384,14 @@ class WritableMount:
         self.changes = Changes(around, locked)
         if shows_home:
             self.root: Directory = HomeDirectory(around, None, HOME, "")
+        elif shows_twice:
+            self.root = FixedDirectory(around, None, "")
         else:
             self.root = CollectionDirectory(around, None, UUID, "")
         self.root.plant()
+        if isinstance(self.root, FixedDirectory):
+            for name in ("one", "two"):
+                self.root.put(name, CollectionDirectory(around, self.root, UUID, name))
         self.operations = Operations(
             inodes=self.inodes,
             blocks=keep,

@@ -207,6 +207,7 @@ class Writing(RuleBasedStateMachine):
     """The machine in which others keep to files of their own.
 
     collections: what the collections of the mount are called; empty if it shows one, at its root
+    shows_twice: whether these are one collection at two places
     known: whether the model knows what the mount has to show
     """
 
@@ -216,6 +217,7 @@ class Writing(RuleBasedStateMachine):
     their_paths: ClassVar = THEIRS
     has_replace_files = True
     collections: ClassVar[list[str]] = []
+    shows_twice = False
     new_cluster: ClassVar[type[WritableCluster]] = WritableCluster
     new_model: ClassVar[type[Model]] = Model
 
@@ -235,7 +237,8 @@ class Writing(RuleBasedStateMachine):
             self.cluster,
             self.directory,
             directory_cache=self.directory_cache,
-            shows_home=bool(self.collections),
+            shows_home=bool(self.collections) and not self.shows_twice,
+            shows_twice=self.shows_twice,
         )
         self.handles: dict[int, int] = {}
 
