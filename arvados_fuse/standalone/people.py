@@ -35,6 +35,11 @@ def add_user(place: Path, username: str, email: str | None, *, is_admin: bool) -
     Raises PeopleError, DatabaseUnusable.
     """
     with _cluster(place) as (core, found):
+        with core.database.read() as db:
+            if db.execute("SELECT 1 FROM users WHERE username = ?", (username,)).fetchone():
+                raise PeopleError(
+                    f"there is a user {username!r}; see arv-standalone DIR user env {username}"
+                )
         try:
             user = users.create(
                 _call(
