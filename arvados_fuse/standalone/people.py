@@ -38,7 +38,8 @@ def add_user(place: Path, username: str, email: str | None, *, is_admin: bool) -
         with core.database.read() as db:
             if db.execute("SELECT 1 FROM users WHERE username = ?", (username,)).fetchone():
                 raise PeopleError(
-                    f"cannot add the user {username!r}: there is one; see arv-standalone DIR user env"
+                    f"cannot add the user {username!r}: there is one; see arv-standalone DIR user"
+                    " env"
                 )
         try:
             user = users.create(
