@@ -273,15 +273,14 @@ class InlineCommitter:
 
     def wait_for_end(self, uuid: str) -> bool:
         """Commit and end the session of another directory that shows the collection."""
+        with self._mount.unlocked:  # as when the journal of the last one is being removed
+            pass
         waited = False
         while other := next((each for each in self.sessions if each.uuid == uuid), None):
             self.commit(other)
             if other in self.sessions:
                 raise Busy(f"{uuid} is being changed at another place of the mount.")
             waited = True
-        if not waited:
-            with self._mount.unlocked:  # as when the journal of the last one is being removed
-                pass
         return waited
 
     def relieve(self, session: Session) -> None:
