@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from arvados_fuse.handles import open_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from arvados_fuse.fresh import KernelNotifier, Unlocked
     from arvados_fuse.fusefile import File
@@ -37,20 +37,16 @@ class OpenFiles:
         blocks: BlockCache,
         kernel: KernelNotifier,
         unlocked: Unlocked,
-        *,
-        changed: Callable[[int], None],
     ) -> None:
         """Begin with none.
 
         numbers: where handles get theirs from; none comes twice
-        changed: told how many files are open, whenever that changes
         """
         self._numbers = numbers
         self._inodes = inodes
         self._blocks = blocks
         self._kernel = kernel
         self._unlocked = unlocked
-        self._changed = changed
         self._handles: dict[int, FileHandle] = {}
 
     def get(self, number: int) -> FileHandle | None:
@@ -76,14 +72,12 @@ class OpenFiles:
             raise
         number = next(self._numbers)
         self._handles[number] = handle
-        self._changed(len(self._handles))
         return number
 
     def close(self, number: int) -> None:
         """Let go of a handle, if there is one of that number."""
         handle = self._handles.pop(number, None)
         if handle is not None:
-            self._changed(len(self._handles))
             handle.thing.released()
             self._inodes.release(handle.thing)
 

@@ -67,10 +67,6 @@ SHOWN = (File, Directory)
 """What has attributes. `File | Directory` would be made anew each time that it is looked at."""
 
 
-def _ignore(number: int) -> None:
-    """What hears of open files where it makes no difference."""
-
-
 class Operations(llfuse.Operations):
     """The requests of the kernel, answered from one inode table.
 
@@ -84,7 +80,6 @@ class Operations(llfuse.Operations):
         blocks: BlockCache,
         kernel: KernelNotifier,
         unlocked: Unlocked,
-        files_open: Callable[[int], None] = _ignore,
         clock: Callable[[], float],
         metrics: Metrics,
         writable: bool = False,
@@ -92,7 +87,6 @@ class Operations(llfuse.Operations):
     ) -> None:
         """Serve what is in `inodes`, which has its root already.
 
-        files_open: told how many files are open whenever that changes; never waits
         writable: whether anything can be changed at all
         encoding: of the names that the kernel sends and is sent
         """
@@ -104,7 +98,7 @@ class Operations(llfuse.Operations):
         self._encoding = encoding
         self._owner = MountOwner(os.getuid(), os.getgid(), writable)
         self._numbers = count(1)  # of handles, be it of files or of directories
-        self._files = OpenFiles(self._numbers, inodes, blocks, kernel, unlocked, changed=files_open)
+        self._files = OpenFiles(self._numbers, inodes, blocks, kernel, unlocked)
         self._directories: dict[int, DirectoryHandle] = {}
 
     # -- names and attributes ---------------------------------------------------------------

@@ -8,8 +8,7 @@ In the order of a mount's life:
 - `background` gives the mount a process of its own and waits until it works; `execute` is `--exec`;
 - `mount` builds the file system of the settings and serves it; `clusters` finds the cluster,
   `layout` makes the root, `listening` hears of changes by others, `writing` brings ours to the
-  cluster; `crew` has the threads that answer the kernel; `mountpoint` looks after the directory
-  that it is mounted on;
+  cluster; `mountpoint` looks after the directory that it is mounted on;
 - `logs`, `crunchstat` and `status` tell how it is; `renewal` takes a new token;
 - `ending` obeys signals, `progress` tells what is still to be saved (`units`: as people read it);
 - without a mount: `unmounting` for its options, `leftovers` and `recommit` for `--recover`.

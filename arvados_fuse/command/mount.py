@@ -6,10 +6,7 @@ import gc
 import logging
 import os
 import resource
-import stat
 import time
-from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,7 +15,6 @@ import llfuse
 from arvados_fuse.api import ArvadosCluster
 from arvados_fuse.command import clusters, mountpoint
 from arvados_fuse.command.arguments import Settings
-from arvados_fuse.command.crew import Crew
 from arvados_fuse.command.crunchstat import report
 from arvados_fuse.command.ending import obey_signals, signals_blocked
 from arvados_fuse.command.layout import plant_root
@@ -46,14 +42,13 @@ from arvados_fuse.trust import Trust
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from arvados_fuse.fresh import Unlocked
 
 __all__ = ["serve"]
 
 log = logging.getLogger(__name__)
 
-FUSE_DEVICE = os.makedev(10, 229)
-"""/dev/fuse, by whatever path it was opened (Linux, Documentation/admin-guide/devices.txt)."""
+WORKERS = 10
+"""Threads that answer the kernel, as in the official driver. Most of them wait for blocks."""
 
 REQUEST_TIME_LIMIT_S = 600.0
 """How long one request may wait for the slow work of another."""
@@ -79,12 +74,11 @@ def serve(settings: Settings, ready: Callable[[], None]) -> int:
     directory = settings.standalone_dir
     access = clusters.configured() if directory is None else clusters.embedded(directory)
     kernel = Kernel(settings.encoding)
-    crew = Crew(partial(llfuse.main, workers=1, handle_signals=False))
     try:
-        system = _file_system(settings, access, kernel, crew)
+        system = _file_system(settings, access, kernel)
     except FileSystemError as error:
         raise CommandError(str(error)) from None
-    device = _mount(settings, system.operations, access.host)
+    _mount(settings, system.operations, access.host)
     writer = system.writer
 
     def finish() -> int:
@@ -100,7 +94,7 @@ def serve(settings: Settings, ready: Callable[[], None]) -> int:
     ready()
     gc.freeze()  # modules and what was set up stay for good, and need not be looked at
     gc.set_threshold(OBJECTS_PER_COLLECTION)
-    _serve_until_unmounted(crew, device, kernel)
+    _serve_until_unmounted(kernel)
     ended.set()
     system.stop_waiting()
     return finish()
@@ -120,15 +114,12 @@ class _FileSystem(NamedTuple):
     stop_waiting: Callable[[], None]
 
 
-def _file_system(
-    settings: Settings, access: clusters.Access, kernel: Kernel, crew: Crew
-) -> _FileSystem:
-    """Build the file system, whose requests `crew` is going to answer.
+def _file_system(settings: Settings, access: clusters.Access, kernel: Kernel) -> _FileSystem:
+    """Build the file system.
 
     Raises CommandError, and the errors of `api.Cluster`.
     """
     metrics = Metrics()
-    unlocked = crew.released(llfuse.lock_released)
     inodes = Inodes(InodeCache(settings.directory_cache))
     renewal = _renewal(settings, access, metrics, inodes)
     cluster = renewal.cluster
@@ -139,9 +130,7 @@ def _file_system(
         retries=settings.retries,
         metrics=metrics,
     )
-    writer = (
-        _writer(settings, cluster, new_client, access.host, unlocked) if settings.writable else None
-    )
+    writer = _writer(settings, cluster, new_client, access.host) if settings.writable else None
     if writer is not None:
         renewal.on_renewal = writer.token_replaced
     client = new_client()
@@ -161,7 +150,6 @@ def _file_system(
         cluster,
         inodes,
         kernel=kernel,
-        unlocked=unlocked,
         trust=trust,
         status=status,
         writer=writer,
@@ -183,8 +171,7 @@ def _file_system(
         inodes=inodes,
         blocks=blocks,
         kernel=kernel,
-        unlocked=unlocked,
-        files_open=crew.files_open,
+        unlocked=llfuse.lock_released,
         clock=around.clock,
         metrics=metrics,
         writable=settings.writable,
@@ -216,7 +203,6 @@ def _surroundings(
     inodes: Inodes,
     *,
     kernel: Kernel,
-    unlocked: Unlocked,
     trust: Trust,
     status: MountStatus,
     writer: Writer | None,
@@ -225,7 +211,7 @@ def _surroundings(
     return Surroundings(
         cluster=cluster,
         inodes=inodes,
-        flights=SingleFlight(unlocked, REQUEST_TIME_LIMIT_S),
+        flights=SingleFlight(llfuse.lock_released, REQUEST_TIME_LIMIT_S),
         kernel=kernel,
         names=NameRules(cluster.slash_substitution, settings.encoding),
         trust=trust,
@@ -241,7 +227,6 @@ def _writer(
     cluster: ArvadosCluster,
     new_client: Callable[[], KeepClient],
     host: str,
-    unlocked: Unlocked,
 ) -> Writer:
     """Make what brings changes to the cluster. Raises what `Writer` does."""
     # With a client of its own: the end of the mount breaks reading off, not what is being saved.
@@ -252,7 +237,7 @@ def _writer(
             new_client(),
             host,
             locked=llfuse.lock,
-            unlocked=unlocked,
+            unlocked=llfuse.lock_released,
         )
 
 
@@ -297,11 +282,8 @@ def _raise_nofile_limit() -> int:
     return max(soft, wanted)
 
 
-def _mount(settings: Settings, operations: Operations, host: str) -> int:
-    """Mount the file system; requests wait until they are answered. Raises CommandError.
-
-    Returns the descriptor that requests are read from.
-    """
+def _mount(settings: Settings, operations: Operations, host: str) -> None:
+    """Mount the file system; requests wait until the main loop runs. Raises CommandError."""
     options = set(llfuse.default_options)
     options |= {"max_read=131072", f"fsname=arvados:{host}"}
     if not settings.writable:
@@ -310,24 +292,10 @@ def _mount(settings: Settings, operations: Operations, host: str) -> int:
         options.add("allow_other")
     if settings.subtype:
         options.add(f"subtype={settings.subtype}")
-    before = _fuse_descriptors()
     try:
         llfuse.init(operations, str(settings.mount_dir), options)
     except RuntimeError:
         raise CommandError(_why_not_mounted(settings)) from None
-    (device,) = _fuse_descriptors() - before
-    return device
-
-
-def _fuse_descriptors() -> set[int]:
-    """Return our descriptors of /dev/fuse; llfuse does not tell which is its own."""
-    found = set()
-    for name in os.listdir("/proc/self/fd"):
-        with suppress(OSError):  # the directory's own has been closed again
-            status = os.stat(f"/proc/self/fd/{name}")
-            if stat.S_ISCHR(status.st_mode) and status.st_rdev == FUSE_DEVICE:
-                found.add(int(name))
-    return found
 
 
 def _why_not_mounted(settings: Settings) -> str:
@@ -343,11 +311,13 @@ def _why_not_mounted(settings: Settings) -> str:
     return f"FUSE refused to mount on {settings.mount_dir}; what it said stands above."
 
 
-def _serve_until_unmounted(crew: Crew, device: int, kernel: Kernel) -> None:
-    """Answer the kernel until the file system is unmounted.
-
-    If that fails, the session is left to the end of the process: some may be using it.
-    """
-    crew.serve(device)
+def _serve_until_unmounted(kernel: Kernel) -> None:
+    """Answer the kernel until the file system is unmounted."""
+    try:
+        llfuse.main(workers=WORKERS)
+    except BaseException:
+        kernel.stop()
+        llfuse.close(unmount=False)
+        raise
     kernel.stop()
     llfuse.close(unmount=True)

@@ -93,7 +93,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--size", type=int, default=0)
     parser.add_argument("--files", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=1, help="threads that answer")
+    parser.add_argument("--workers", type=int, default=8, help="threads that answer")
     parser.add_argument("--foreground", action="store_true", help="always")
     parser.add_argument("directory")
     given = parser.parse_args()

@@ -170,15 +170,8 @@ class Stage:
 
     @contextmanager
     def bare(self, size: int = 0, files: int = 0) -> Iterator[RunningMount]:
-        """A daemon on llfuse that does nothing but answer; see the module `bare`.
-
-        With as many threads as are best: small requests come one after the other, large reads side
-        by side.
-        """
-        workers = 8 if size else 1
-        with self.mount(
-            BARE, "--size", str(size), "--files", str(files), "--workers", str(workers)
-        ) as mount:
+        """A daemon on llfuse that does nothing but answer; see the module `bare`."""
+        with self.mount(BARE, "--size", str(size), "--files", str(files)) as mount:
             yield mount
 
 

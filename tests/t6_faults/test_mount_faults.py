@@ -8,14 +8,12 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 
 import arvados.collection
 import pytest
 
 from tests.support.contents import BLOCK, block_hash, create, pseudo_random
 from tests.support.mounts import RunningMount
-from tests.support.patience import wait_until
 
 pytestmark = pytest.mark.usefixtures("no_faults")
 
@@ -239,20 +237,6 @@ class TestNineWait:
 
     def test_each_gets_its_own_answer(self, running, waiting):
         assert tuple(program.communicate(timeout=30)[0] for program in waiting) == self.CONTENTS
-
-    def test_those_who_answered_go_when_nobody_waits_any_more(self, running, waiting):
-        """Of the ten, with a sender of notifications each, one is left."""
-        tasks = Path(f"/proc/{running.process.pid}/task")
-        most = 0
-        while any(program.poll() is None for program in waiting):
-            most = max(most, len(os.listdir(tasks)))
-            time.sleep(0.01)
-        others = 1  # what keeps blocks may begin a thread for a while
-        wait_until(
-            lambda: len(os.listdir(tasks)) <= most - 2 * 9 + others,
-            says=lambda: f"{len(os.listdir(tasks))} threads are left of {most}",
-        )
-        assert (running / "f0").read_bytes() == b"at hand"
 
     def test_a_signal_ends_the_mount(self, running, waiting):
         running.expected_log.append("Cannot read .*: the mount is ending")
