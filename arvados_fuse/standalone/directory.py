@@ -42,10 +42,10 @@ CERTIFICATE = "tls.pem"
 DATABASE = "cluster.sqlite"
 
 _OF_A_CLUSTER = re.compile(
-    rf"{LOCK}|{USERS_LOCK}|{LOG}|{BLOCKS}.*|\.?({ENVIRONMENT}|{CERTIFICATE}|{DATABASE}).*|lost\+found"
+    rf"{LOCK}|{USERS_LOCK}|{LOG}|.*\.log|{BLOCKS}.*|\.?({ENVIRONMENT}|{CERTIFICATE}|{DATABASE}).*|lost\+found"
 )
 """Names of what may be there before the database is: of a first start that was cut off, of blocks
-that were put there, and of a new disk."""
+that were put there, of logs (`make mount` keeps that of the mount there), and of a new disk."""
 
 _PATIENCE_S = 0.5
 """How long a lock may be held by somebody who only looks whether it is free."""

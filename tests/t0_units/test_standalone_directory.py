@@ -43,10 +43,20 @@ def test_directory_of_others_is_left_as_it_is(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["lock", "users.lock", "log", "tls.pem", ".tls.pem.x1", "blocks", "lost+found"]
+    "name",
+    [
+        "lock",
+        "users.lock",
+        "log",
+        "arv-mount.log",
+        "tls.pem",
+        ".tls.pem.x1",
+        "blocks",
+        "lost+found",
+    ],
 )
 def test_directory_of_a_cluster_that_is_not_complete(tmp_path, name):
-    """A start that was cut off, the blocks of a keepstore, the root of a new disk."""
+    """A start that was cut off, the log of `make mount`, blocks of a keepstore, a new disk's root."""
     (tmp_path / name).mkdir()
     directory.prepare(tmp_path)
 
