@@ -56,7 +56,7 @@ def test_directory_of_others_is_left_as_it_is(tmp_path):
     ],
 )
 def test_directory_of_a_cluster_that_is_not_complete(tmp_path, name):
-    """A start that was cut off, the log of `make mount`, blocks of a keepstore, a new disk's root."""
+    """A start that was cut off, the log of `make mount`, the blocks of a keepstore, a new disk."""
     (tmp_path / name).mkdir()
     directory.prepare(tmp_path)
 
