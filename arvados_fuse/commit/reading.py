@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from arvados_fuse.collection.locator import block_name
 from arvados_fuse.errors import AccessRefused, BlockCorrupt, BlockLost
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from arvados_fuse.keep.cache import BlockSource
 
 __all__ = ["BlockReader", "can_read", "read_block"]
 
 
-class BlockReader(Protocol):
+class BlockReader(BlockSource, Protocol):
     """What reads blocks: `keep.client.KeepClient`."""
-
-    def get(
-        self,
-        locator: str,
-        sink: memoryview,
-        progress: Callable[[int], None],
-        restarted: Callable[[], None],
-    ) -> None:
-        """Read a block into `sink`."""
 
     def with_token(self, token: str) -> BlockReader:
         """Return one that asks with another token."""

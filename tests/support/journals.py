@@ -14,12 +14,14 @@ from typing import Any
 
 import pytest
 
+from arvados_fuse.errors import NoSpace
 from arvados_fuse.journal.collection import CollectionJournal
 from arvados_fuse.journal.files import OpenFile
 from arvados_fuse.journal.journal import ABOUT, LOCK, RESERVE, About, boot_id
 from arvados_fuse.journal.records import (
     Attach,
     Create,
+    Operation,
     Rename,
     Truncate,
     Unlink,
@@ -56,6 +58,20 @@ def collection_journal(directory: Path, portable_data_hash: str = "v0") -> Colle
         unsynced=lambda: None,
         dropped=lambda: None,
     )
+
+
+def refuse_records(
+    monkeypatch: pytest.MonkeyPatch, is_refused: Callable[[Operation], bool] = lambda _: True
+) -> None:
+    """Let the journal's disk have no room for some records."""
+    record = CollectionJournal.record
+
+    def record_if_there_is_room(self: CollectionJournal, operation: Operation) -> None:
+        if is_refused(operation):
+            raise NoSpace("the journal cannot grow")
+        record(self, operation)
+
+    monkeypatch.setattr(CollectionJournal, "record", record_if_there_is_room)
 
 
 def orphan(directory: Path, *, after_power_cut: bool = False) -> Orphan:

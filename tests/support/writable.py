@@ -22,6 +22,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import llfuse
+import pytest
 
 from arvados_fuse.api import CollectionContent, Item
 from arvados_fuse.api.writing import Replaced
@@ -481,6 +482,12 @@ class WritableMount:
         self._opened[handle] = attributes.st_ino
         return handle
 
+    def make(self, path: str, content: bytes) -> None:
+        """Make a file of this content."""
+        handle = self.create(path)
+        self.write(handle, 0, content)
+        self.release(handle)
+
     def open(self, path: str) -> int:
         number = self.lookup(path).st_ino
         handle = self._answered(lambda: self.operations.open(number, os.O_RDWR, CALLER))
@@ -508,6 +515,12 @@ class WritableMount:
         """
         for session in list(self.committer.sessions):
             self.committer.commit(session)
+
+    def commit_in_vain(self, error: FileSystemError) -> None:
+        """Commit; the cluster fails with `error`, and has done it if that is TimedOut."""
+        self.cluster.failures = [error]
+        with pytest.raises(type(error)):
+            self.commit()
 
     def mkdir(self, path: str) -> None:
         directory, name = self._place(path)

@@ -15,6 +15,7 @@ from arvados_fuse.errors import NoSpace
 from arvados_fuse.journal.collection import CollectionJournal
 from arvados_fuse.journal.records import Attach, Operation
 from tests.support import invariants
+from tests.support.journals import refuse_records
 from tests.support.workplace import errno_of
 from tests.support.writable import CALLER, REFRESH_S, WritableCluster, WritableMount
 
@@ -93,20 +94,6 @@ def write(mount: WritableMount) -> None:
 CHANGES["write"] = write
 
 
-def refuse(
-    monkeypatch: pytest.MonkeyPatch, is_refused: Callable[[Operation], bool] = lambda _: True
-) -> None:
-    """Let the journal's disk have no room for some records."""
-    record = CollectionJournal.record
-
-    def record_if_there_is_room(self: CollectionJournal, operation: Operation) -> None:
-        if is_refused(operation):
-            raise NoSpace("the journal cannot grow")
-        record(self, operation)
-
-    monkeypatch.setattr(CollectionJournal, "record", record_if_there_is_room)
-
-
 def facts(mount: WritableMount) -> dict[str, tuple[int, int, int]]:
     """Number, size and time of everything."""
     entries = {path: mount.lookup(path) for path in mount.walk()}
@@ -122,7 +109,7 @@ class TestFullDisk:
         if has_session:
             mount.release(mount.create("x"))
         content, before = mount.walk(), facts(mount)
-        refuse(monkeypatch)
+        refuse_records(monkeypatch)
         assert errno_of(CHANGES[kind], mount) == "ENOSPC"
         assert mount.walk() == content
         assert facts(mount) == before
@@ -136,7 +123,7 @@ class TestFullDisk:
     def test_what_is_written_after_a_refusal_is_in_the_journal(self, mount, monkeypatch, log_guard):
         """A file is named in the journal before it is written to; that may be what is refused."""
         handle = mount.open("a")
-        refuse(monkeypatch, lambda operation: isinstance(operation, Attach))
+        refuse_records(monkeypatch, lambda operation: isinstance(operation, Attach))
         assert errno_of(mount.write, handle, 0, b"X") == "ENOSPC"
         monkeypatch.undo()
         assert log_guard.take("the journal cannot grow")

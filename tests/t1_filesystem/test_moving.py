@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,11 @@ import pytest
 from arvados_fuse.collection.draft import Draft
 from arvados_fuse.collection.tree import Tree
 from arvados_fuse.commit.replay import Replay
-from arvados_fuse.errors import ClusterError, NoSpace
-from arvados_fuse.journal.collection import CollectionJournal
+from arvados_fuse.errors import ClusterError
 from arvados_fuse.journal.records import Receive, Remove
 from arvados_fuse.journal.recovery import Orphan
 from tests.support import invariants
+from tests.support.journals import refuse_records
 from tests.support.workplace import errno_of
 from tests.support.writable import REFRESH_S, WritableCluster, WritableMount
 
@@ -295,7 +295,7 @@ class TestFailure:
     def test_of_the_journal(self, mount, kind, monkeypatch, log_guard):
         mount.mkdir("one/x")  # both have a session
         mount.mkdir("two/x")
-        fill_the_disk(monkeypatch, lambda record: isinstance(record, kind))
+        refuse_records(monkeypatch, lambda record: isinstance(record, kind))
         before = mount.walk()
         assert errno_of(mount.rename, "one/tree", "two/new") == "ENOSPC"
         monkeypatch.undo()
@@ -323,18 +323,6 @@ class TestFailure:
         mount.release(handle)
         assert below("one", mount.walk()) == {**TREE, "tree/a": b"again", "other": b"other"}
         assert below("two", mount.walk()) == {}
-
-
-def fill_the_disk(monkeypatch: pytest.MonkeyPatch, is_refused: Callable[[Any], bool]) -> None:
-    """Let the journal's disk have no room for some records."""
-    record = CollectionJournal.record
-
-    def refuse(self: CollectionJournal, operation: Any) -> None:
-        if is_refused(operation):
-            raise NoSpace("the journal cannot grow")
-        record(self, operation)
-
-    monkeypatch.setattr(CollectionJournal, "record", refuse)
 
 
 class TestMeanwhile:

@@ -6,13 +6,9 @@ it: administrators, and clusters that sign nothing, may save what is not there a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from arvados_fuse.errors import ClusterError
-from tests.support import invariants
 from tests.support.writable import KNOWN_S, WritableCluster, WritableMount
 
 CONTENT = b"content " * 100
@@ -25,33 +21,11 @@ def cluster(request: pytest.FixtureRequest) -> WritableCluster:
     return cluster
 
 
-@pytest.fixture
-def mount(cluster: WritableCluster, tmp_path: Path) -> Iterator[WritableMount]:
-    mount = WritableMount(cluster, tmp_path)
-    yield mount
-    mount.forget()
-    invariants.check(mount)
-    mount.close()
-
-
-def write(mount: WritableMount, path: str, content: bytes) -> None:
-    handle = mount.create(path)
-    mount.write(handle, 0, content)
-    mount.release(handle)
-
-
-def commit_in_vain(cluster: WritableCluster, mount: WritableMount) -> None:
-    """Blocks are sent to Keep, and nothing is committed."""
-    cluster.failures = [ClusterError("not now")]
-    with pytest.raises(ClusterError):
-        mount.commit()
-
-
 def test_what_was_sent_long_before_it_is_committed_is_sent_again(
     cluster: WritableCluster, mount: WritableMount
 ) -> None:
-    write(mount, "f", CONTENT)
-    commit_in_vain(cluster, mount)
+    mount.make("f", CONTENT)
+    mount.commit_in_vain(ClusterError("not now"))
     mount.clock.now += KNOWN_S + 1
     cluster.collect_garbage()
     mount.commit()
@@ -62,8 +36,8 @@ def test_what_was_sent_long_before_it_is_committed_is_sent_again(
 def test_what_was_sent_lately_is_not_sent_again(
     cluster: WritableCluster, mount: WritableMount
 ) -> None:
-    write(mount, "f", CONTENT)
-    commit_in_vain(cluster, mount)
+    mount.make("f", CONTENT)
+    mount.commit_in_vain(ClusterError("not now"))
     sent = cluster.blocks.signatures
     mount.clock.now += KNOWN_S - 1
     mount.commit()
@@ -75,8 +49,8 @@ def test_a_block_that_was_not_sent_since_others_had_it_is_sent_when_they_remove_
     cluster: WritableCluster, mount: WritableMount
 ) -> None:
     cluster.edit_elsewhere({"theirs": CONTENT})
-    write(mount, "ours", CONTENT)
-    commit_in_vain(cluster, mount)
+    mount.make("ours", CONTENT)
+    mount.commit_in_vain(ClusterError("not now"))
     cluster.edit_elsewhere({"theirs": None})
     cluster.collect_garbage()
     mount.commit()
@@ -88,7 +62,7 @@ def test_a_block_that_others_remove_while_it_is_found_to_be_there_is_sent(
 ) -> None:
     """They do so before the cluster is asked for its version, and Keep is as fast."""
     cluster.edit_elsewhere({"theirs": CONTENT})
-    write(mount, "ours", CONTENT)
+    mount.make("ours", CONTENT)
     cluster.edit_elsewhere({"theirs": None})
     cluster.collect_garbage()
     mount.commit()
@@ -100,7 +74,7 @@ def test_a_block_that_the_collection_has_is_not_sent(
 ) -> None:
     cluster.edit_elsewhere({"theirs": CONTENT})
     sent = cluster.blocks.signatures
-    write(mount, "ours", CONTENT)
+    mount.make("ours", CONTENT)
     mount.commit()
     assert cluster.blocks.signatures == sent
     assert cluster.content == {"theirs": CONTENT, "ours": CONTENT}

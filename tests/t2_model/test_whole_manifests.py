@@ -7,13 +7,10 @@ the version that the cluster keeps of what was replaced.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from arvados_fuse.errors import TimedOut
-from tests.support import invariants
 from tests.support.writable import WritableCluster, WritableMount
 
 MERGED = "Merged what others did"
@@ -27,23 +24,6 @@ def cluster() -> WritableCluster:
     return cluster
 
 
-@pytest.fixture
-def mount(cluster: WritableCluster, tmp_path: Path) -> Iterator[WritableMount]:
-    """A mount of it. All of its accounts must be right at the end."""
-    mount = WritableMount(cluster, tmp_path)
-    yield mount
-    mount.forget()
-    invariants.check(mount)
-    invariants.check_nothing_leaked(mount)
-    mount.close()
-
-
-def write(mount: WritableMount, path: str, content: bytes) -> None:
-    handle = mount.create(path)
-    mount.write(handle, 0, content)
-    mount.release(handle)
-
-
 def replacements(cluster: WritableCluster) -> int:
     return sum(asked.startswith("replace") for asked in cluster.asked)
 
@@ -51,7 +31,7 @@ def replacements(cluster: WritableCluster) -> int:
 def test_nothing_is_replaced_twice_when_nobody_comes_between(
     cluster: WritableCluster, mount: WritableMount
 ) -> None:
-    write(mount, "new", b"ours")
+    mount.make("new", b"ours")
     mount.commit()
     assert replacements(cluster) == 1
     assert cluster.content == {"a": b"a", "b": b"b", "d": None, "d/c": b"c", "new": b"ours"}
@@ -62,7 +42,7 @@ def test_what_others_do_in_the_moment_between_is_not_undone(
 ) -> None:
     theirs = {"a": b"theirs", "b": None, "e/f": b"theirs too"}
     cluster.between = [lambda: cluster.edit_elsewhere(theirs)]
-    write(mount, "new", b"ours")
+    mount.make("new", b"ours")
     mount.commit()
     assert cluster.content == {
         "a": b"theirs", "d": None, "d/c": b"c", "e": None, "e/f": b"theirs too", "new": b"ours",
@@ -92,7 +72,7 @@ def test_who_comes_between_twice_is_told_where_the_first_change_is(
         lambda: cluster.edit_elsewhere({"one": b"1"}),
         lambda: cluster.edit_elsewhere({"two": b"2"}),
     ]
-    write(mount, "new", b"ours")
+    mount.make("new", b"ours")
     mount.commit()
     assert cluster.content["new"] == b"ours"
     assert cluster.content["two"] == b"2"
@@ -108,7 +88,7 @@ def test_what_was_merged_is_sent_after_a_failure(
         cluster.failures = [TimedOut("late")]
 
     cluster.between = [come_between]
-    write(mount, "new", b"ours")
+    mount.make("new", b"ours")
     with pytest.raises(TimedOut):
         mount.commit()
     assert mount.walk()["a"] == b"theirs", "a refresh does not take the replaced state for theirs"
@@ -122,9 +102,9 @@ def test_what_is_changed_while_it_is_sent_once_more_is_saved_too(
     cluster.between = [
         lambda: cluster.edit_elsewhere({"a": b"theirs"}),
     ]
-    write(mount, "new", b"ours")
+    mount.make("new", b"ours")
     mount.commit()
-    write(mount, "newer", b"ours as well")
+    mount.make("newer", b"ours as well")
     mount.unlink("b")
     mount.commit()
     expected = {"a": b"theirs", "d": None, "d/c": b"c", "new": b"ours", "newer": b"ours as well"}
@@ -138,7 +118,7 @@ def test_a_change_just_before_is_taken_over_first(
     """It is asked for immediately before the replacement: that needs no versions."""
     caplog.set_level(logging.INFO)
     cluster.keeps_versions = False
-    write(mount, "new", b"ours")
+    mount.make("new", b"ours")
     place = cluster.blocks.put
 
     def put(data: bytes) -> str:
@@ -159,7 +139,7 @@ def test_without_versions_the_moment_between_is_a_gap(
     """The one that docs/semantics.md tells of."""
     cluster.keeps_versions = False
     cluster.between = [lambda: cluster.edit_elsewhere({"a": b"theirs"})]
-    write(mount, "new", b"ours")
+    mount.make("new", b"ours")
     mount.commit()
     assert cluster.content["a"] == b"a"
     assert mount.walk() == cluster.content

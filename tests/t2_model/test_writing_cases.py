@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from arvados_fuse.errors import NoSpace, TimedOut
+from arvados_fuse.errors import TimedOut
 from arvados_fuse.fusedir.collection import CollectionDirectory
-from arvados_fuse.journal.collection import CollectionJournal
 from tests.conftest import LogGuard
 from tests.support import invariants
+from tests.support.journals import refuse_records
 from tests.support.writable import (
     CALLER,
     REFRESH_S,
@@ -26,17 +26,6 @@ from tests.support.writable import (
 def cluster() -> WritableCluster:
     """A cluster with one collection, which is empty."""
     return WritableCluster()
-
-
-@pytest.fixture
-def mount(cluster: WritableCluster, tmp_path: Path) -> Iterator[WritableMount]:
-    """A mount of it. All of its accounts must be right at the end."""
-    mount = WritableMount(cluster, tmp_path)
-    yield mount
-    mount.forget()
-    invariants.check(mount)
-    invariants.check_nothing_leaked(mount)
-    mount.close()
 
 
 @pytest.fixture
@@ -65,20 +54,13 @@ def test_a_commit_is_one_request(cluster: WritableCluster, mount: WritableMount)
     assert cluster.content == {"d": None, "new": None, **files}
 
 
-def commit_without_answer(cluster: WritableCluster, mount: WritableMount) -> None:
-    """Commit; the cluster does it, and the answer is lost."""
-    cluster.failures = [TimedOut("late")]
-    with pytest.raises(TimedOut):
-        mount.commit()
-
-
 def test_what_is_removed_after_a_commit_without_answer_stays_removed(
     cluster: WritableCluster, mount: WritableMount
 ) -> None:
     """The mount cannot know whether the cluster has the file, so it has to ask."""
     mount.release(mount.create("kept"))
     mount.release(mount.create("removed"))
-    commit_without_answer(cluster, mount)
+    mount.commit_in_vain(TimedOut("late"))
     mount.unlink("removed")
     mount.unlink("kept")
     mount.release(mount.create("kept"))
@@ -94,7 +76,7 @@ def test_what_was_all_that_changed_and_is_removed_after_a_commit_without_answer_
 ) -> None:
     """Also when nothing is left to be committed, as far as the mount knows."""
     mount.release(mount.create("file"))
-    commit_without_answer(cluster, mount)
+    mount.commit_in_vain(TimedOut("late"))
     mount.unlink("file")
     mount.commit()
     assert cluster.content == {}
@@ -151,7 +133,7 @@ def test_what_a_failed_commit_has_loaded_is_accounted_for(
     small_mount.commit()
     small_mount.release(small_mount.create("directory/file"))
     small_mount.mkdir("other")
-    commit_without_answer(cluster, small_mount)
+    small_mount.commit_in_vain(TimedOut("late"))
     invariants.check(small_mount)
 
 
@@ -181,11 +163,8 @@ def test_a_conflict_is_settled_also_when_the_journal_has_no_room(
     mount.write(handle, 0, b"ours")
     cluster.edit_elsewhere({"file": b"theirs"})
 
-    def refuse(*_: object) -> None:
-        raise NoSpace("the journal cannot grow")
-
     with monkeypatch.context() as patch:
-        patch.setattr(CollectionJournal, "record", refuse)
+        refuse_records(patch)
         mount.commit()
     log_guard.take("was changed here and elsewhere")
     log_guard.take("the journal cannot grow")
