@@ -1,4 +1,4 @@
-"""The table of figures, on the terminal and in the document."""
+"""The table of figures, on the terminal and in the documents."""
 
 from __future__ import annotations
 
@@ -13,9 +13,26 @@ from benchmarks.bench.model import LIMIT, OFFICIAL, OURS, Row, Scenario
 from benchmarks.bench.registry import GROUPS
 from benchmarks.bench.runner import Medians
 
-__all__ = ["DOCUMENT", "names_in", "table", "update"]
+__all__ = ["DOCUMENT", "README", "SUMMARIZED", "SUMMARY", "names_in", "summary", "table", "update"]
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "performance.md"
+README = Path(__file__).parents[2] / "README.md"
+DOCUMENT = README.parent / "docs" / "performance.md"
+SUMMARY = "summary"
+"""Names the place of some rows in README.md."""
+
+SUMMARIZED = (
+    "first 4 KiB of a cold 64 MiB block",
+    "1 GiB in order, cold",
+    "10,000 random reads of 4 KiB in 1 GiB, cold",
+    "`ls -f` of 100,000 files, first",
+    "`find -size` in 100 x 100 files, again",
+    "memory per file after `ls -l`",
+    "untar 500 files of 4 kB and sync",
+    "`dd` 1 GiB with fsync",
+    "rewrite 4 KiB in the middle of 1 GiB, with fsync",
+)
+"""The rows that README.md shows: what users do most, whether it is much better or little."""
+
 HEADER = (
     "| work | unit | official | ours | limit | ours / official | ours / limit | goal | met |\n"
     "| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
@@ -57,7 +74,7 @@ def names_in(text: str) -> dict[str, str]:
 
 
 def update(medians: Medians, rounds: int) -> None:
-    """Put what was measured into the document; rows that were not measured stay."""
+    """Put what was measured into the documents; rows that were not measured stay."""
     text = DOCUMENT.read_text()
     for group, scenarios in GROUPS.items():
         measured = {
@@ -67,6 +84,18 @@ def update(medians: Medians, rounds: int) -> None:
             lines = {**names_in(between(text, group)), **measured}
             text = replaced(text, group, f"{part(scenarios, lines)}\n{conditions(rounds)}")
     DOCUMENT.write_text(text)
+    README.write_text(replaced(README.read_text(), SUMMARY, summary(text)))
+
+
+def summary(text: str) -> str:
+    """The table for README.md, out of the tables in `text`."""
+    lines = names_in("".join(between(text, group) for group in GROUPS))
+    rows = []
+    for name in SUMMARIZED:
+        cells = [cell.strip() for cell in lines[name].split("|")[1:]]
+        work, unit, official, ours = cells[:4]
+        rows.append(f"| {work} | {official} {unit} | {ours} {unit} |\n")
+    return f"| work | official driver | arv-mount |\n| --- | --- | --- |\n{''.join(rows)}"
 
 
 def part(scenarios: Iterable[Scenario], lines: Mapping[str, str]) -> str:
@@ -103,7 +132,7 @@ def between(text: str, name: str) -> str:
     """What stands between the markers of a name."""
     match = _marked(name).search(text)
     if match is None:
-        raise SystemExit(f"{DOCUMENT} has no markers for {name!r}: put them back.")
+        raise SystemExit(f"The document has no markers for {name!r}: put them back.")
     return match[2]
 
 

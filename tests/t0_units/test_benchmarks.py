@@ -68,16 +68,34 @@ def test_a_line_says_whether_all_goals_are_met():
     assert report.line(ROW, {}).endswith("| not measured |\n")
 
 
-def test_the_table_is_replaced_and_rows_that_were_not_measured_stay(tmp_path, monkeypatch):
-    document = tmp_path / "performance.md"
-    document.write_text(DOCUMENT)
-    monkeypatch.setattr(report, "DOCUMENT", document)
+@pytest.fixture
+def document(tmp_path, monkeypatch):
+    """A copy of the document that can be changed, and of the README beside it."""
+    for name, path in (("DOCUMENT", report.DOCUMENT), ("README", report.README)):
+        copy = tmp_path / path.name
+        copy.write_text(path.read_text())
+        monkeypatch.setattr(report, name, copy)
+    return report.DOCUMENT
+
+
+def test_the_table_is_replaced_and_rows_that_were_not_measured_stay(document):
     first, second = list(ROWS.values())[:2]
     report.update({first: {OURS: 12.0}, second: {OURS: 13.0}}, rounds=1)
     report.update({first: {OURS: 14.0}}, rounds=1)
     lines = report.names_in(report.between(document.read_text(), next(iter(GROUPS))))
     assert lines[first.name] == report.line(first, {OURS: 14.0})
     assert lines[second.name] == report.line(second, {OURS: 13.0})
+
+
+def test_the_readme_shows_some_rows_of_the_document():
+    shown = report.between(report.README.read_text(), report.SUMMARY).strip()
+    assert shown == report.summary(DOCUMENT).strip()
+
+
+def test_the_readme_follows_the_document(document):
+    row = ROWS[report.SUMMARIZED[0]]
+    report.update({row: {OFFICIAL: 12.0, OURS: 3.0}}, rounds=1)
+    assert f"| {row.name} | 12.0 ms | 3.00 ms |\n" in report.README.read_text()
 
 
 def test_the_official_driver_takes_part_in_as_many_rounds_as_it_is_worth():
