@@ -23,6 +23,7 @@ from arvados_fuse.command.values import (
     seconds,
     subtype,
 )
+from arvados_fuse.usage import ArgumentParser
 from arvados_fuse.version import __version__
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class Settings:
 def parse(arguments: Sequence[str]) -> Settings:
     """Read the command line.
 
-    Prints usage and ends the process with code 2 if it is wrong; raises CommandError for options
+    Prints what is wrong, and ends the process with code 2; raises CommandError for options
     that contradict each other where the official driver ends with another code.
     """
     parser = make_parser()
@@ -164,6 +165,8 @@ def _check_target(
         parser.error(f"--recover {recover.value} takes no MOUNT_DIR")
     elif recover is None and target is None:
         parser.error("the following arguments are required: MOUNT_DIR")
+    elif recover is None and not target:
+        parser.error("MOUNT_DIR is empty; if the current directory is meant, say .")
 
 
 def _standalone_dir() -> Path:
@@ -179,7 +182,7 @@ def _usual_journal_dir() -> Path:
 
 def make_parser() -> argparse.ArgumentParser:
     """Make the parser of the command line, which also knows all options for the documents."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="arv-mount",
         description="Show an Arvados cluster as a file system.",
         epilog="The cluster and token are taken from ARVADOS_API_HOST and ARVADOS_API_TOKEN, in"

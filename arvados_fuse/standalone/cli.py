@@ -6,7 +6,8 @@ import argparse
 import logging
 import sqlite3
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,24 @@ from arvados_fuse.standalone import cluster, garbage, people
 from arvados_fuse.standalone.directory import DATABASE, DirectoryUnusable
 from arvados_fuse.standalone.network import AddressUnusable, network
 from arvados_fuse.standalone.records.database import DatabaseUnusable
+from arvados_fuse.usage import ArgumentParser
 from arvados_fuse.version import __version__
 
 __all__ = ["main"]
 
 logger = logging.getLogger(__name__)
+
+
+def _directory(commands: Container[str], text: str) -> Path:
+    """Read the path of a cluster's directory, where `commands` stand that came too early."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name of a directory is needed")
+    if text in commands:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is a command, which stands after the directory: arv-standalone DIR {text};"
+            f" if it is a directory, say ./{text}"
+        )
+    return Path(text)
 
 
 def _port(text: str) -> int:
@@ -40,14 +54,14 @@ _port.__name__ = "port number"
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="arv-standalone",
         description="Run an Arvados cluster on this machine, for this user. All of"
         " it is in one directory. To use it: source DIR/env.sh in a shell, then any Arvados"
         " command. It ends with Ctrl-C or SIGTERM.",
         allow_abbrev=False,
     )
-    parser.add_argument("directory", metavar="DIR", type=Path, help="made if it is not there")
+    place = parser.add_argument("directory", metavar="DIR", help="made if it is not there")
     ports = "default: that of the last time, or any that is free"
     parser.add_argument("--api-port", type=_port, metavar="PORT", help=f"of the REST API ({ports})")
     parser.add_argument("--keep-port", type=_port, metavar="PORT", help=f"of Keep ({ports})")
@@ -87,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         metavar="[user ... | gc]", title="other things to do with a cluster that runs or not"
     )
+    place.type = partial(_directory, commands.choices)
     _add_user_commands(commands)
     gc = commands.add_parser(
         "gc", help="list blocks of Keep that nothing refers to, or move them to a trash"

@@ -20,10 +20,11 @@ def refused(capsys, *arguments: str) -> str:
     assert caught.value.code == 2
     out, err = capsys.readouterr()
     assert out == ""
-    *usage, line = err.splitlines()
-    assert usage[0].startswith("usage: arv-mount ")
-    assert line.startswith("arv-mount: error: ")
-    return line.removeprefix("arv-mount: error: ")
+    start, end = "arv-mount: ", "; see arv-mount --help\n"
+    assert err.startswith(start)
+    assert err.endswith(end)
+    assert err.count("\n") == 1
+    return err[len(start) : -len(end)]
 
 
 def test_defaults_are_those_of_the_official_driver(tmp_path, monkeypatch):
@@ -127,6 +128,16 @@ class TestMountDir:
 
     def test_is_needed(self, capsys):
         assert refused(capsys) == "the following arguments are required: MOUNT_DIR"
+
+    @pytest.mark.parametrize("action", [[], ["--replace"], ["--unmount"], ["--unmount-all"]])
+    def test_has_a_name(self, capsys, action):
+        """A variable of the shell that was not set: that is not the current directory."""
+        line = refused(capsys, *action, "")
+        assert line == "MOUNT_DIR is empty; if the current directory is meant, say ."
+
+    def test_may_be_the_current_directory(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert parse(["."]).mount_dir == tmp_path
 
     def test_is_one(self, capsys):
         assert "unrecognized arguments: b" in refused(capsys, "a", "b")

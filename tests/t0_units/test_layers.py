@@ -19,7 +19,7 @@ PACKAGE = "arvados_fuse"
 LADDER = (
     # From the ground up. Rooms on one rung do not know each other. A room is a module or a whole
     # package; inside a package modules may import each other, but not in a circle.
-    ("version", "errors", "metrics"),
+    ("version", "errors", "metrics", "usage"),
     ("collection", "keep"),
     ("journal",),
     ("fresh", "api", "events", "trust"),
@@ -38,7 +38,7 @@ STANDALONE = "standalone"
 """The embedded cluster: a house of its own, which shares the ground only. It has its own idea of
 manifests and blocks, so that a mistake in ours shows when we talk to it."""
 
-STANDALONE_MAY_IMPORT = {"version", "errors"}
+STANDALONE_MAY_IMPORT = {"version", "errors", "usage"}
 MAY_IMPORT_STANDALONE = {"command", "bin"}
 
 MAY_IMPORT_LLFUSE = {"operations", "kernel", "command.mount"}
