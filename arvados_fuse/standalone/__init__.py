@@ -13,7 +13,7 @@ Parts, from the bottom up::
     records/    attributes of every resource in one table; SQL, filters, lists, trash, access, log
     api/        methods of the REST API, their parameters, the discovery document, the event bus
     keep/       the block store and its HTTP service
-    faults      misbehaviour on request, for tests
+    faults      misbehaviour on request, for tests; pace: its slow bodies
     sample      the sample project of a new cluster
     garbage     blocks that nothing refers to
     state       the directory: lock, keys, ports, certificate, env.sh

@@ -16,12 +16,12 @@ A rule is an object; everything in it may be left out::
      "clock_skew_s": 3600, "probability": 0.1}
 
 The first rule that fits a request applies to it. `latency_s` passes before anything is done;
-`bytes_per_s` limits the body in both directions; `status` is an answer without doing anything;
-`cut_after_bytes` breaks the connection after so many bytes of the answer's body; `corrupt` flips
-a bit in the middle of the answer's body; `clock_skew_s` lets Keep's clock be so many seconds fast
-when it checks and makes signatures. With `probability` the rule applies to that share of the
-requests that it fits, chosen in the same way each time the cluster is started. A websocket is a
-request to the API of which only `latency_s` and `status` mean something.
+`bytes_per_s` limits the speed of the body in both directions; `status` is an answer without doing
+anything; `cut_after_bytes` breaks the connection after so many bytes of the answer's body;
+`corrupt` flips a bit in the middle of the answer's body; `clock_skew_s` lets Keep's clock be so
+many seconds fast when it checks and makes signatures. With `probability` the rule applies to that
+share of the requests that it fits, chosen in the same way each time the cluster is started. A
+websocket is a request to the API of which only `latency_s` and `status` mean something.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from aiohttp import web
 
 from arvados_fuse.standalone.authorization import token_of_header
 from arvados_fuse.standalone.network import is_loopback
+from arvados_fuse.standalone.pace import PACE, Pace
 
 __all__ = [
     "CLOCK_SKEW",
@@ -61,8 +62,6 @@ CONTROL_PATH = "/_control"
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _MESSAGE_SIZE = 1 << 16
-_STEP_S = 0.02
-"""A limited answer is sent in pieces, one about every so many seconds."""
 _PIECE_SIZE = 1 << 20
 """A changed answer is sent in pieces of at most so many bytes."""
 
@@ -266,10 +265,10 @@ def _parsed_rules(body: bytes) -> list[Rule]:
 async def _misbehaving(rule: Rule, request: web.Request, handler: _Handler) -> web.StreamResponse:
     await asyncio.sleep(rule.latency_s)
     request[CLOCK_SKEW] = rule.clock_skew_s
-    if rule.bytes_per_s is not None:
-        await asyncio.sleep((request.content_length or 0) / rule.bytes_per_s)
     if rule.status is not None:
         return _refusal(rule.status)
+    if rule.bytes_per_s is not None:
+        request[PACE] = Pace(rule.bytes_per_s)
     response = await handler(request)
     if rule.changes_answer:
         return await _send_changed(rule, request, response)
@@ -309,20 +308,16 @@ async def _send(
     bytes_per_s: float | None,
 ) -> None:
     """Send the bytes of a body before `end`, with one bit flipped in the byte at `bent_at`."""
-    loop = asyncio.get_running_loop()
-    step = _PIECE_SIZE
-    if bytes_per_s is not None:
-        step = max(1, min(step, int(bytes_per_s * _STEP_S)))
-    due = loop.time()
+    pace = None if bytes_per_s is None else Pace(bytes_per_s)
+    step = _PIECE_SIZE if pace is None else min(_PIECE_SIZE, pace.step)
     offset = 0
     while offset < end and (piece := await body.read(min(step, end - offset))):
         if bent_at is not None and offset <= bent_at < offset + len(piece):
             piece = _with_flipped_bit(piece, bent_at - offset)
         await response.write(piece)
         offset += len(piece)
-        if bytes_per_s is not None:
-            due += len(piece) / bytes_per_s
-            await asyncio.sleep(due - loop.time())
+        if pace is not None:
+            await pace.passed(len(piece))
 
 
 def _with_flipped_bit(content: bytes, at: int) -> bytes:

@@ -14,6 +14,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from arvados_fuse.standalone.faults import Faults
+from arvados_fuse.standalone.pace import pieces_of_body
 from tests.support.cluster import RunningCluster
 from tests.support.keep_client import KeepClient
 
@@ -128,6 +129,39 @@ def test_a_slow_body_is_sent_while_it_is_read():
         assert body.pieces is None, "the body is closed"
 
     asyncio.run(talk())
+
+
+def test_a_slow_body_is_taken_while_it_comes():
+    """Not all at once when its time is over, which a client takes for a server that hangs."""
+
+    async def talk():
+        async def take(request):
+            return web.Response(body=await anext(pieces_of_body(request)))
+
+        async def body():
+            yield b"first"
+            await asyncio.Event().wait()
+
+        faults = Faults(may_control=lambda _token: True)
+        app = web.Application(middlewares=[faults.middleware("keep", lambda _request: "any")])
+        app.router.add_put("/", take)
+        async with TestClient(TestServer(app)) as client:
+            await client.put("/_control", json=[{"path": "^/$", "bytes_per_s": 1e5}])
+            day = {"Content-Length": str(24 * 3600 * 10**5)}
+            response = await asyncio.wait_for(client.put("/", data=body(), headers=day), 20)
+            assert await response.read() == b"first"
+
+    asyncio.run(talk())
+
+
+@pytest.mark.parametrize("size", [1000, 1_000_000])
+def test_a_slow_body_is_whole(cluster, keep, size):
+    cluster.set_faults([{"bytes_per_s": 1e7}])
+    content = CONTENT[:1] * size
+    assert keep.get(keep.put(content))[2] == content
+    collection = {"collection": {"name": f"{size} " * 20, "manifest_text": ""}}
+    answer = cluster.request("POST", "/arvados/v1/collections", collection)[1]
+    assert answer["name"] == f"{size} " * 20
 
 
 @pytest.mark.parametrize("size", [0, 1, 100_000])

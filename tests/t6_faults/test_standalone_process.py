@@ -71,6 +71,28 @@ class TestCommand:
         assert process.returncode == 0
         assert not (place / "env.sh").exists()
 
+    def test_requests_that_take_long_do_not_keep_it(self, place):
+        """Nor do they add up: that would be longer than anybody here waits."""
+        with RunningCluster(place, "--keep-services", "3") as cluster:
+            cluster.set_faults([{"path": "^/arvados/v1/users", "latency_s": 600}])
+            services = cluster.request("GET", "/arvados/v1/keep_services/accessible")[1]["items"]
+            waiting = [
+                socket.create_connection(("127.0.0.1", service["service_port"]))
+                for service in services
+            ]
+            for client in waiting:  # the bodies never come
+                client.sendall(f"PUT /{'0' * 32} HTTP/1.1\r\nHost: x\r\n".encode())
+                client.sendall(b"Content-Length: 60000000\r\n\r\n" + bytes(1_000_000))
+            host, port = cluster.env["ARVADOS_API_HOST"].split(":")
+            api = cluster.insecure.wrap_socket(socket.create_connection((host, int(port))))
+            api.sendall(b"GET /arvados/v1/users/current HTTP/1.1\r\nHost: x\r\n\r\n")
+            wait_until(lambda: {"PUT keep": 3}.items() <= cluster.request_counts().items())
+            wait_until(lambda: "GET /arvados/v1/users/current" in cluster.request_counts())
+            assert cluster.stop() == 0
+            assert cluster.log == ""
+            for client in (*waiting, api):
+                client.close()
+
     def test_nobody_else_can_read_anything(self, place):
         with RunningCluster(place) as cluster:
             cluster.api().collections().create(body={}).execute()

@@ -10,6 +10,7 @@ from aiohttp import web
 from arvados_fuse.standalone.api import routes
 from arvados_fuse.standalone.api.errors import ApiError, ClientGone, TooLarge
 from arvados_fuse.standalone.api.service import ApiService, Request, effective_method, error_reply
+from arvados_fuse.standalone.pace import whole_body
 
 __all__ = ["ApiServer", "operation_name"]
 
@@ -43,7 +44,7 @@ class ApiServer:
             reply = error_reply(too_large, request_id)
         else:
             try:
-                body = await request.read()
+                body = await whole_body(request)
             except web.HTTPRequestEntityTooLarge:
                 reply = error_reply(too_large, request_id)
             except (ConnectionError, web.RequestPayloadError):

@@ -23,6 +23,7 @@ from arvados_fuse.standalone.keep.response import HELD_BACK_SIZE, BlockResponse
 from arvados_fuse.standalone.keep.upload import Upload
 from arvados_fuse.standalone.limits import MAX_BLOCK_SIZE, Limits
 from arvados_fuse.standalone.manifest_text import EMPTY_HASH
+from arvados_fuse.standalone.pace import pieces_of_body, whole_body
 from arvados_fuse.standalone.signatures import BlobSigner, SignatureExpired, SignatureInvalid
 
 __all__ = ["KeepServer"]
@@ -169,7 +170,7 @@ class KeepServer:
         _check_size(size)
         classes = self._storage_classes(request.headers.get("X-Keep-Storage-Classes", ""))
         if size is not None and size <= _SMALL_SIZE:
-            content = await request.read()
+            content = await whole_body(request)
             await self._in_thread(self._store_at_once, content, block_hash)
         else:
             size = await self._store_while_it_comes(request, block_hash)
@@ -218,7 +219,7 @@ class KeepServer:
     async def _receive(self, request: web.Request, upload: Upload) -> None:
         size = 0
         try:
-            async for piece in request.content.iter_any():
+            async for piece in pieces_of_body(request):
                 size += len(piece)
                 _check_size(size)
                 await upload.add(piece)
