@@ -154,7 +154,10 @@ class _Cluster:
     def _count_keep_services(self) -> int:
         """Return how many Keep services there are to be, and remember that."""
         with self._database.write() as db:
-            last = int(identity.get_value(db, "keep_services") or 1)
+            noted = identity.get_number(
+                self._database, "keep_services", least=1, most=MOST_KEEP_SERVICES
+            )
+            last = noted or 1
             wanted = self._settings.keep_services or last
             if wanted < last:
                 raise TooFewServices(
@@ -210,9 +213,7 @@ class _Cluster:
 
         That of the last time may become free within `patience_s`.
         """
-        key = f"{name}_port"
-        with self._database.read() as db:
-            last = int(identity.get_value(db, key) or 0)
+        last = identity.get_port(self._database, name)
         address = self._settings.network.address
         if wanted is not None:
             try:
@@ -227,7 +228,7 @@ class _Cluster:
         port = found.getsockname()[1]
         if port != last:
             with self._database.write() as db:
-                identity.set_value(db, key, str(port))
+                identity.set_value(db, f"{name}_port", str(port))
         return found
 
     @staticmethod

@@ -28,6 +28,8 @@ __all__ = [
     "activate",
     "deactivate",
     "establish",
+    "get_number",
+    "get_port",
     "get_value",
     "is_set_up",
     "register_keep_service",
@@ -52,22 +54,61 @@ class Identity(NamedTuple):
 
 
 def establish(database: Database) -> Identity:
-    """Return the identity of the cluster; make it if the database is new."""
+    """Return the identity of the cluster; make it if the database is new.
+
+    Raises DatabaseUnusable if the database has lost a part of it.
+    """
     with database.write() as db:
-        cluster_id = get_value(db, "cluster_id")
-        if cluster_id is None:
-            cluster_id = _found(db)
-        token = db.execute(
-            "SELECT tokens.uuid, tokens.api_token, tokens.owner_uuid"
-            " FROM api_client_authorizations AS tokens WHERE tokens.uuid = ?",
-            (get_value(db, "administrator_token_uuid"),),
-        ).fetchone()
+        if get_value(db, "cluster_id") is None and get_value(db, "signing_key") is None:
+            _found(db)
+
+        def noted(key: str) -> str:
+            value = get_value(db, key)
+            if value is None:
+                raise database.damaged(f"the cluster has no {key}")
+            return value
+
+        cluster_id = noted("cluster_id")
+        token = _lasting_token(db, noted("administrator_token_uuid"))
+        if token is None:
+            token = _lasting_token(db, _replace_administrator_token(db, cluster_id))
         return Identity(
             cluster_id=cluster_id,
-            signing_key=str(get_value(db, "signing_key")).encode(),
+            signing_key=noted("signing_key").encode(),
             administrator_uuid=token["owner_uuid"],
             administrator_token=f"v2/{token['uuid']}/{token['api_token']}",
         )
+
+
+def _lasting_token(db: sqlite3.Connection, uuid: str) -> Any:
+    """Return the row of a token; None if there is none, or it does not let its user do all."""
+    return db.execute(
+        "SELECT uuid, api_token, owner_uuid FROM api_client_authorizations"
+        " WHERE uuid = ? AND expires_at IS NULL AND scopes = '[\"all\"]'",
+        (uuid,),
+    ).fetchone()
+
+
+def _replace_administrator_token(db: sqlite3.Connection, cluster_id: str) -> str:
+    """Make another token for env.sh, for who has it may have removed it; return its uuid.
+
+    It is for the first administrator there is; the system user, who always is one, comes last.
+    """
+    (administrator_uuid,) = db.execute(
+        "SELECT uuid FROM users WHERE is_admin AND is_active ORDER BY uuid = ?, id LIMIT 1",
+        (wellknown.system_user(cluster_id),),
+    ).fetchone()
+    return _give_administrator_token(db, cluster_id, administrator_uuid)
+
+
+def _give_administrator_token(
+    db: sqlite3.Connection, cluster_id: str, administrator_uuid: str
+) -> str:
+    """Make the token of env.sh; return its uuid."""
+    uuid = new_uuid(cluster_id, TOKENS.infix)
+    _insert(db, TOKENS, administrator_uuid, uuid=uuid, api_token=base36(_SECRET_LENGTH))
+    set_value(db, "administrator_token_uuid", uuid)
+    return uuid
 
 
 def get_value(db: sqlite3.Connection, key: str) -> str | None:
@@ -76,13 +117,36 @@ def get_value(db: sqlite3.Connection, key: str) -> str | None:
     return None if row is None else str(row["value"])
 
 
+def get_number(database: Database, key: str, *, least: int, most: int) -> int | None:
+    """Return a number that the cluster has noted; None if there is none.
+
+    Raises DatabaseUnusable if it is not a number from `least` to `most`.
+    """
+    with database.read() as db:
+        text = get_value(db, key)
+    if text is None:
+        return None
+    # A number of some thousand digits is none for int().
+    if text.isdecimal() and len(text) <= len(str(most)) and least <= int(text) <= most:
+        return int(text)
+    raise database.damaged(f"{key} is {text[:20]!r}, not a number from {least} to {most}")
+
+
+def get_port(database: Database, name: str) -> int:
+    """Return the port on which a part of the cluster was reached last; 0 if it never was.
+
+    Raises DatabaseUnusable.
+    """
+    return get_number(database, f"{name}_port", least=1, most=65535) or 0
+
+
 def set_value(db: sqlite3.Connection, key: str, value: str) -> None:
     """Note a value."""
     db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
 
 
-def _found(db: sqlite3.Connection) -> str:
-    """Make a cluster, and return its id."""
+def _found(db: sqlite3.Connection) -> None:
+    """Make a cluster."""
     # Ids of clusters that are known to the world do not start with x.
     cluster_id = f"x{base36(4)}"
     system_uuid = wellknown.system_user(cluster_id)
@@ -116,10 +180,7 @@ def _found(db: sqlite3.Connection) -> str:
     _insert(db, TOKENS, system_uuid, uuid=root_token_uuid, api_token=base36(_SECRET_LENGTH))
     _found_public(db, cluster_id)
     activate(db, cluster_id, administrator_uuid)
-    token_uuid = new_uuid(cluster_id, TOKENS.infix)
-    _insert(db, TOKENS, administrator_uuid, uuid=token_uuid, api_token=base36(_SECRET_LENGTH))
-    set_value(db, "administrator_token_uuid", token_uuid)
-    return cluster_id
+    _give_administrator_token(db, cluster_id, administrator_uuid)
 
 
 def _found_public(db: sqlite3.Connection, cluster_id: str) -> None:

@@ -89,8 +89,8 @@ def _cluster(place: Path) -> Iterator[tuple[Core, Identity]]:
     with closing(Database(path)) as database:
         found = identity.establish(database)
         limits = Limits()
+        port = identity.get_port(database, "api")
         with database.read() as db:
-            port = int(identity.get_value(db, "api_port") or 0)
             host = identity.get_value(db, "host") or HOST
         signer = BlobSigner(found.signing_key, limits.blob_signing_ttl_s)
         yield Core(found.cluster_id, database, signer, port, limits, host=host), found

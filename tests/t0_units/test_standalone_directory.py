@@ -154,6 +154,95 @@ def test_file_that_is_no_database_is_named(tmp_path):
     assert path.read_bytes().startswith(b"nonsense")
 
 
+def test_database_that_was_cut_off_is_named(tmp_path):
+    path = tmp_path / "cluster.sqlite"
+    Database(path).close()
+    size = path.stat().st_size
+    for kept in (10, 50, 100, 4096, size // 2, size - 4096):
+        os.truncate(path, kept)
+        with pytest.raises(DatabaseUnusable, match=r"cannot use the database .*cluster\.sqlite"):
+            Database(path)
+        path.unlink()
+        Database(path).close()
+
+
+def test_database_whose_schema_is_no_text_is_named(tmp_path):
+    """Then the library that reads SQLite's own complaint fails, and not with an error of SQLite."""
+    path = tmp_path / "cluster.sqlite"
+    Database(path).close()
+    content = path.read_bytes()
+    assert content.count(b"CREATE TABLE meta ") == 1
+    path.write_bytes(content.replace(b"CREATE TABLE meta ", b"CREATE T\xa0BLE meta "))
+    with pytest.raises(DatabaseUnusable, match=r"cluster\.sqlite: it is damaged"):
+        Database(path)
+
+
+def test_database_of_another_program_is_not_touched(tmp_path):
+    path = tmp_path / "cluster.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE bookmarks (url TEXT)")
+    with pytest.raises(DatabaseUnusable, match=r"cluster\.sqlite is not of a cluster"):
+        Database(path)
+    with closing(sqlite3.connect(path)) as connection:
+        assert [*connection.execute("SELECT name FROM sqlite_master")] == [("bookmarks",)]
+
+
+@pytest.mark.parametrize("key", ["cluster_id", "signing_key", "administrator_token_uuid"])
+def test_identity_that_is_not_whole_is_said(tmp_path, key):
+    with closing(Database(tmp_path / "cluster.sqlite")) as database:
+        identity.establish(database)
+        with database.write() as db:
+            db.execute("DELETE FROM meta WHERE key = ?", (key,))
+        with pytest.raises(DatabaseUnusable, match=rf"cluster\.sqlite is damaged: .* no {key}"):
+            identity.establish(database)
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["DELETE FROM {}", "UPDATE {} SET expires_at = '2020'", "UPDATE {} SET scopes = '[\"GET /\"]'"],
+    ids=["removed", "given an end", "restricted"],
+)
+def test_the_administrators_token_is_replaced_when_it_is_no_good_any_more(tmp_path, change):
+    """Whoever has it may do that to it; the cluster starts all the same."""
+    with closing(Database(tmp_path / "cluster.sqlite")) as database:
+        first = identity.establish(database)
+        with database.write() as db:
+            uuid = first.administrator_token.split("/")[1]
+            table = "api_client_authorizations"
+            db.execute(f"{change.format(table)} WHERE uuid = ?", (uuid,))
+        second = identity.establish(database)
+        assert second.administrator_token != first.administrator_token
+        assert second._replace(administrator_token=first.administrator_token) == first
+        assert identity.establish(database) == second
+
+
+class TestNumbers:
+    """What the cluster has noted as a number, such as its ports."""
+
+    @pytest.fixture
+    def database(self, tmp_path):
+        with closing(Database(tmp_path / "cluster.sqlite")) as database:
+            yield database
+
+    def test_are_read_as_they_were_noted(self, database):
+        assert identity.get_number(database, "api_port", least=0, most=9) is None
+        for number in (0, 9):
+            with database.write() as db:
+                identity.set_value(db, "api_port", str(number))
+                assert identity.get_number(database, "api_port", least=0, most=9) == number
+
+    @pytest.mark.parametrize("text", ["", "nonsense", "-1", "10", "1.5", "9" * 5000])
+    def test_are_refused_if_they_make_no_sense(self, database, text):
+        with database.write() as db:
+            identity.set_value(db, "api_port", text)
+        with pytest.raises(DatabaseUnusable) as caught:
+            identity.get_number(database, "api_port", least=0, most=9)
+        said = str(caught.value)
+        assert "cluster.sqlite is damaged: api_port is" in said
+        assert "not a number from 0 to 9" in said
+        assert len(said) < 500
+
+
 def test_database_of_another_version_is_not_touched(tmp_path):
     path = tmp_path / "cluster.sqlite"
     with sqlite3.connect(path) as connection:

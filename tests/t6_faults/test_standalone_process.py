@@ -192,6 +192,17 @@ class TestCommand:
             assert (done.returncode, done.stderr.count("\n")) == (1, 1)
             assert "cluster.sqlite: database disk image is malformed" in done.stderr
 
+    @pytest.mark.parametrize("key", ["keep_services", "api_port", "event_port", "keep_port"])
+    def test_numbers_that_make_no_sense_are_said_in_one_line(self, place, key):
+        with RunningCluster(place):
+            pass
+        with sqlite3.connect(place / "cluster.sqlite") as database:
+            database.execute("UPDATE meta SET value = '99999' WHERE key = ?", (key,))
+        database.close()
+        done = run(place)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert f"cluster.sqlite is damaged: {key} is '99999'" in done.stderr
+
     def test_control_route_is_not_there_without_faults(self, place):
         with RunningCluster(place, faults=False) as cluster:
             keep = cluster.keep_url().split("/")[2]

@@ -25,7 +25,7 @@ _META = "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT N
 
 
 class DatabaseUnusable(Exception):
-    """The database cannot be opened, or was made by another version of this program."""
+    """The database cannot be opened, is damaged, or was made by another program or version."""
 
 
 class Database:
@@ -46,6 +46,14 @@ class Database:
             self._make_tables()
         except sqlite3.Error as error:
             raise DatabaseUnusable(f"cannot use the database {path}: {error}") from error
+        except UnicodeDecodeError as error:  # from sqlite3, which fails to read the complaint
+            raise DatabaseUnusable(f"cannot use the database {path}: it is damaged") from error
+
+    def damaged(self, what: str) -> DatabaseUnusable:
+        """Return the error for content that makes no sense; `what` says what is wrong."""
+        return DatabaseUnusable(
+            f"the database {self._path} is damaged: {what}; restore it from a copy of the directory"
+        )
 
     def close(self) -> None:
         """Close the connections of all threads; none of them may use the database any more."""
@@ -141,6 +149,11 @@ class Database:
                 raise DatabaseUnusable(
                     f"the database {self._path} has layout {version}, this program needs layout"
                     f" {LAYOUT_VERSION}: use the version that made it, or another directory"
+                )
+            if version == 0 and connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+                # Ours get tables and version in one transaction.
+                raise DatabaseUnusable(
+                    f"the database {self._path} is not of a cluster: use another directory"
                 )
             connection.execute("BEGIN IMMEDIATE")
             connection.execute(_META)
