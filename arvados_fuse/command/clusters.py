@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import arvados.config
 import arvados.util
 
-from arvados_fuse.command.problem import BAD_SETTINGS_FILE, CommandError
+from arvados_fuse.command.problem import CommandError
+from arvados_fuse.command.settings_file import complaint
 from arvados_fuse.keep.client import KeepClient
 from arvados_fuse.keep.services import ServiceList
 
@@ -45,8 +46,8 @@ class Access(NamedTuple):
 def configured() -> Access:
     """Read the settings as all Arvados clients do: environment first, then settings.conf.
 
-    Raises CommandError if there are none, or no token could look like that. (Arvados
-    documentation, "Getting an API token".)
+    Raises CommandError if there are none, the file cannot be read, or no token could look like
+    that. (Arvados documentation, "Getting an API token".)
     """
     settings = arvados.config.settings()
     # A line feed comes with what was read from a file, and has no place in the header of a request.
@@ -54,7 +55,8 @@ def configured() -> Access:
     missing = [name for name, value in zip(_NEEDED, (host, token), strict=True) if not value]
     if missing:
         raise CommandError(
-            f"{' and '.join(missing)} not set. Set them in the environment or in"
+            complaint()
+            or f"{' and '.join(missing)} not set. Set them in the environment or in"
             " ~/.config/arvados/settings.conf, or use --standalone for a cluster of your own."
         )
     if not (token.isascii() and token.isprintable()):
@@ -107,8 +109,8 @@ def current_token() -> str:
     """
     try:
         arvados.config.initialize()
-    except ValueError:
-        raise CommandError(BAD_SETTINGS_FILE) from None
+    except (OSError, ValueError) as error:
+        raise CommandError(complaint() or f"The settings cannot be read: {error}.") from None
     return configured().token
 
 

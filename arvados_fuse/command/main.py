@@ -14,7 +14,8 @@ from arvados_fuse.command import arguments, background, execute
 from arvados_fuse.command.arguments import Action, Recover, Settings
 from arvados_fuse.command.deferred import deferring
 from arvados_fuse.command.leftovers import discard_journal, list_journals
-from arvados_fuse.command.problem import BAD_SETTINGS_FILE, CommandError
+from arvados_fuse.command.problem import CommandError
+from arvados_fuse.command.settings_file import complaint
 from arvados_fuse.command.unmounting import unmount_all, unmount_here
 
 if TYPE_CHECKING:
@@ -80,8 +81,11 @@ def _late_import() -> Iterator[None]:
         with warnings.catch_warnings(), deferring():
             warnings.simplefilter("ignore")
             yield
-    except ValueError:
-        raise CommandError(BAD_SETTINGS_FILE) from None
+    except (OSError, ValueError):
+        reason = complaint()
+        if reason is None:
+            raise
+        raise CommandError(reason) from None
     except ImportError as error:
         raise CommandError(
             f"{sys.executable} lacks something that arv-mount needs: {error}. Install arv-mount"

@@ -1,14 +1,9 @@
 """The error that ends the command with one line for the person who typed it."""
 
-__all__ = ["BAD_SETTINGS_FILE", "EXIT_UNSAVED", "CommandError"]
+__all__ = ["EXIT_UNSAVED", "CommandError"]
 
 EXIT_UNSAVED = 75
 """Exit code when something written could not be saved (sysexits.h: EX_TEMPFAIL)."""
-
-BAD_SETTINGS_FILE = (
-    "The file settings.conf (~/.config/arvados/settings.conf) has a line that is not NAME=VALUE."
-)
-"""Both when the client library reads it at first, and when it is read again."""
 
 
 class CommandError(Exception):

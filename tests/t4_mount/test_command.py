@@ -122,7 +122,20 @@ class TestBadSettings:
         os.makedirs(config)
         with open(f"{config}/settings.conf", "w") as file:
             file.write("this is no setting\n")
-        assert_fails(arv_mount(directory, env=env), 1, "settings.conf", "NAME=VALUE")
+        assert_fails(arv_mount(directory, env=env), 1, "settings.conf", "number 1", "NAME=VALUE")
+
+    def test_settings_file_that_cannot_be_read(self, directory, env):
+        """The client library takes it for none, or fails in a way of its own."""
+        host, token = (env.pop(name) for name in ("ARVADOS_API_HOST", "ARVADOS_API_TOKEN"))
+        path = f"{env['HOME']}/.config/arvados/settings.conf"
+        os.makedirs(path)
+        assert_fails(arv_mount(directory, env=env), 1, path, "Is a directory")
+        os.rmdir(path)
+        with open(path, "w", encoding="latin-1") as file:
+            file.write(f"# für mich\nARVADOS_API_HOST={host}\nARVADOS_API_TOKEN={token}\n")
+        assert_fails(arv_mount(directory, env=env), 1, path, "is not text in utf-8")
+        env["XDG_CONFIG_HOME"] = "/" + "x" * 256
+        assert_fails(arv_mount(directory, env=env), 1, "settings.conf", "File name too long")
 
     def test_unreachable_host(self, directory, env):
         done = arv_mount(directory, env={**env, "ARVADOS_API_HOST": "127.0.0.1:1"})
