@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from arvados_fuse.collection.tree import Tree
@@ -368,27 +369,32 @@ class Committer:
             )
         finally:
             self._packing.discard(session)
-        with self._locked:
+        # Without the lock again, what is put off last is done first, and all of it in any case.
+        with ExitStack() as later, self._locked:
             with self._changed:
                 if not self._is_over(session):
                     return
                 del self._plans[session]
                 self._ending_uuids.add(session.uuid)
+                later.callback(self._has_ended, session.uuid)
             if packed is not None and session.draft.base is tree:
                 session.owner.repacking(packed.moves)
-            else:
-                packed = None
+                later.callback(self._replace, session, packed)
+            later.callback(self._drop_journal, session)
             session.owner.ended()
+
+    def _has_ended(self, uuid: str) -> None:
+        """Let those go on who wait for the end of a session."""
+        with self._changed:
+            self._ending_uuids.discard(uuid)
+            self._changed.notify_all()
+
+    @staticmethod
+    def _drop_journal(session: Session) -> None:
         try:
             session.journal.drop()
         except FileSystemError as error:
             log.warning("%s", error)
-        finally:
-            if packed is not None:
-                self._replace(session, packed)
-            with self._changed:
-                self._ending_uuids.discard(session.uuid)
-                self._changed.notify_all()
 
     def _is_over(self, session: Session) -> bool:
         """Whether a session can be ended. With the file system's lock held."""

@@ -12,6 +12,7 @@ import pytest
 from arvados_fuse.collection.tree import Tree
 from arvados_fuse.commit import committer as committing
 from arvados_fuse.commit.committer import Committer
+from arvados_fuse.commit.copies import Copies
 from arvados_fuse.commit.recovery import Nobody
 from arvados_fuse.commit.session import Session
 from arvados_fuse.journal.journal import Journal
@@ -38,8 +39,28 @@ class CountingSteps:
 class Uploads:
     """Sends nothing."""
 
+    def copies(self, _desired: object) -> Copies:
+        return Copies(1, ())
+
     def close(self) -> None:
         """Nothing to do."""
+
+
+class NoRepacker:
+    """Puts no blocks together."""
+
+    def pack(self, *_: Any) -> None:
+        """Nothing to do."""
+
+
+class FailingOwner(Nobody):
+    """One with a defect. ends: how often it was told that its session is over."""
+
+    ends = 0
+
+    def ended(self) -> None:
+        self.ends += 1
+        raise RuntimeError
 
 
 @pytest.fixture
@@ -50,13 +71,13 @@ def steps() -> CountingSteps:
 @pytest.fixture
 def committer(tmp_path: Any, steps: Any) -> Iterator[Committer]:
     journal = Journal.create(tmp_path / "journal", ABOUT_US, 1 << 20)
-    nobody: Any = None
+    repacker: Any = NoRepacker()
     uploads: Any = Uploads()
     committer = Committer(
         steps,
         journal,
         uploads,
-        nobody,
+        repacker,
         delay_s=0.0,
         preservation_s=1000.0,
         locked=nullcontext(),
@@ -137,3 +158,18 @@ def test_what_has_just_begun_to_be_written_is_not_committed_at_the_first_look(
     session.used_at = time.monotonic() + 1000.0
     time.sleep(0.1)
     assert not steps.commits
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.expects_log("Unhandled exception at the end of changes")
+def test_a_session_whose_end_fails_does_not_keep_the_next_from_beginning(
+    committer: Committer, monkeypatch: Any
+) -> None:
+    """Else each change of the collection would wait for ever."""
+    monkeypatch.setattr(committing, "QUIET_S", 0.01)
+    owner = FailingOwner()
+    first = committer.begin(UUID, Tree.from_manifest(""), "", owner, manifest_size=0)
+    wait_until(lambda: owner.ends)
+    committer.wait_for_end(UUID)
+    second = committer.begin(UUID, Tree.from_manifest(""), "", Nobody(), manifest_size=0)
+    assert second is not first
