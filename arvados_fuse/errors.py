@@ -48,11 +48,19 @@ class FileSystemError(Exception):
     """Base of all errors that end a file system request.
 
     ``errno`` is what the calling program gets. ``expected`` is true for errors that are part of
-    everyday use (a name that is not there): they are not worth a line in the log.
+    everyday use (a name that is not there): they are not worth a line in the log. ``is_logged`` is
+    true for what the log has already.
     """
 
     errno: int = errno.EIO
     expected: bool = False
+    is_logged: bool = False
+
+    def again(self) -> "FileSystemError":
+        """Return the same error, for the next who meets the same trouble: it is logged once."""
+        same = type(self)(*self.args)
+        same.is_logged = True
+        return same
 
 
 class NoSuchEntry(FileSystemError):

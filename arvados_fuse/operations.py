@@ -471,7 +471,7 @@ class Operations(llfuse.Operations):
     def _fail(self, what: str, inode: int, error: Exception, name: bytes = b"") -> NoReturn:
         """Raise the FUSEError for `error`, and log what is worth a line."""
         if isinstance(error, FileSystemError):
-            if not error.expected:
+            if not (error.expected or error.is_logged):
                 log.error("Cannot %s %s: %s", what, self._path(inode, name), error)
             raise FUSEError(error.errno) from None
         self._metrics.unhandled_errors += 1

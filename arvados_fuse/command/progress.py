@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from arvados_fuse.command.units import duration_text, size_text
+from arvados_fuse.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,7 +50,7 @@ class Progress:
         elapsed_s = max(now - self._began_at, 1e-3)
         words = (
             f"Saving: {size_text(done)} of {size_text(max(self._at_first.size, left.size))},"
-            f" {left.files} files in {left.collections} collections left"
+            f" {counted(left.files, 'file')} in {counted(left.collections, 'collection')} left"
         )
         if done:
             rate = done / elapsed_s

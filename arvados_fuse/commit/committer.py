@@ -17,6 +17,7 @@ from arvados_fuse.collection.tree import Tree
 from arvados_fuse.commit.pending import PendingCollection
 from arvados_fuse.commit.session import Owner, Session
 from arvados_fuse.errors import Busy, FileSystemError
+from arvados_fuse.words import counted
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -63,6 +64,7 @@ class _Plan:
     ended: when the last commit ended
     failures: how many commits have failed one after the other
     failing_since: when the first of these had failed, in seconds since 1970; None without one
+    logged: the kinds of trouble that the log has since then
     """
 
     __slots__ = (
@@ -74,6 +76,7 @@ class _Plan:
         "failures",
         "is_look",
         "is_running",
+        "logged",
         "outcome",
         "taken",
         "wanted",
@@ -87,6 +90,7 @@ class _Plan:
         self.ended = float("-inf")
         self.failures = 0
         self.failing_since: float | None = None
+        self.logged: set[type[FileSystemError]] = set()
         self.is_look = False
         self.is_running = False
 
@@ -285,7 +289,7 @@ class Committer:
             plan = self._plans[session]
             if plan.outcome is not None:
                 # It is tried again on its own. Who waits for that calls fsync.
-                raise type(plan.outcome)(*plan.outcome.args)
+                raise plan.outcome.again()
             is_burst = plan.is_running or time.monotonic() < plan.ended + self._delay_s
             if is_burst and self._delay_s > 0:
                 if plan.want(plan.ended + self._delay_s):
@@ -307,7 +311,7 @@ class Committer:
             self._changed.wait_for(lambda: plan.done >= number)
             outcome = plan.outcome
         if outcome is not None:
-            raise type(outcome)(*outcome.args)
+            raise outcome.again()
 
     def finish(self) -> list[Session]:
         """Commit everything, once, and end the threads. Returns what could not be committed.
@@ -475,14 +479,17 @@ class Committer:
             if plan.due is None:
                 self._look_later(session, plan, plan.ended)
             if plan.failures:
-                log.info("Committed %s after %d failures.", session.uuid, plan.failures)
+                log.info("Committed %s after %s.", session.uuid, counted(plan.failures, "failure"))
             plan.failures, plan.failing_since = 0, None
+            plan.logged.clear()
             return
         plan.failures += 1
         pause_s = min(FIRST_RETRY_S * 2.0 ** (plan.failures - 1), LONGEST_RETRY_S)
         plan.due = plan.ended + pause_s if plan.due is None else plan.due
         if plan.failing_since is None:
             plan.failing_since = time.time()
+        if type(error) not in plan.logged:
+            plan.logged.add(type(error))
             log.error(
                 "Cannot commit %s, and will try again until it succeeds: %s", session.uuid, error
             )

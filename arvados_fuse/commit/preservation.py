@@ -19,6 +19,7 @@ from arvados_fuse.commit.known import lasting_clock
 from arvados_fuse.commit.reading import read_block
 from arvados_fuse.commit.session import Stay
 from arvados_fuse.errors import AccessRefused, BlockCorrupt, BlockLost
+from arvados_fuse.words import counted
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -90,7 +91,7 @@ class Preservation:
                 session.sign(fresh)
                 session.stays.update(dict.fromkeys(fresh, Stay(token, lasting_clock())))
         if fresh:
-            log.info("Stored %d blocks of %s anew.", len(fresh), session.uuid)
+            log.info("Stored %s of %s anew.", counted(len(fresh), "block"), session.uuid)
         with self._locked:
             paths = session.paths_with(lost) if lost else []
         if paths:  # of what is open without a name, nothing is to be saved

@@ -17,6 +17,7 @@ from arvados_fuse.commit.replay import Replay
 from arvados_fuse.commit.session import SCRATCH_PREFIX, Session
 from arvados_fuse.commit.standin import stand_in
 from arvados_fuse.errors import FileSystemError, NoSuchEntry
+from arvados_fuse.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +91,8 @@ class Recovery:
                 self._commit(session)
             finally:
                 session.journal.drop()
-            log.info("Committed %d changes of %s from %s.", replay.done, uuid, orphan.directory)
+            done = counted(replay.done, "change")
+            log.info("Committed %s of %s from %s.", done, uuid, orphan.directory)
         orphan.discard(uuid)
 
     def _find(self, ident: str) -> CollectionContent | None:

@@ -18,6 +18,7 @@ from arvados_fuse.collection.places import Place
 from arvados_fuse.collection.repacking import Moves, small_segments
 from arvados_fuse.commit.reading import read_block
 from arvados_fuse.errors import FileSystemError
+from arvados_fuse.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -99,7 +100,8 @@ class Repacker:
     def replace(self, uuid: str, packed: Packed) -> CollectionContent:
         """Let the collection have the large block, and return its content; raises as `edit`."""
         content = self._writing.replace_segments(uuid, packed.replace_segments)
-        log.info("Put %d parts of small blocks of %s together.", len(packed.replace_segments), uuid)
+        parts = counted(len(packed.replace_segments), "part")
+        log.info("Put %s of small blocks of %s together.", parts, uuid)
         return content
 
     def _pack(

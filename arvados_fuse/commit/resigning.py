@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from arvados_fuse.collection.signing import signed_locators
 from arvados_fuse.errors import NoSuchEntry
+from arvados_fuse.words import counted
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -63,7 +64,7 @@ class Resigning:
                 fresh.update(self._signed(ident, missing))
         with self._locked:
             session.sign(fresh)
-        log.info("Got new signatures for %d blocks of %s.", len(fresh), session.uuid)
+        log.info("Got new signatures for %s of %s.", counted(len(fresh), "block"), session.uuid)
 
     def send_again(self, session: Session, taken: Snapshot) -> None:
         """Send again what Keep may have collected as garbage since it was sent, or found there.
@@ -88,7 +89,7 @@ class Resigning:
         taken.sign(fresh)
         with self._locked:
             session.sign(fresh)
-        log.info("Sent %d blocks of %s again.", len(fresh), session.uuid)
+        log.info("Sent %s of %s again.", counted(len(fresh), "block"), session.uuid)
 
     def _signed(self, ident: str, blocks: set[str]) -> dict[str, str]:
         """Return locators that the manifest of a collection has, if it is there."""

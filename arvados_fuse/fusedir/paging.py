@@ -66,7 +66,7 @@ class PagedListing:
         count = len(self.directories)
         while not self.is_complete and len(self.directories) == count:
             if self._error is not None:
-                raise type(self._error)(*self._error.args)
+                raise self._error.again()
             self._project.once(f"list {id(self)}", self._next_page, self._landed)
         return len(self.directories) > count
 

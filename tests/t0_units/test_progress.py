@@ -21,19 +21,19 @@ MB = 1_000_000
         (
             Left(1, 5, 300 * MB),
             10,
-            "Saving: 100.0 MB of 400.0 MB, 5 files in 1 collections left, 10.0 MB/s,"
+            "Saving: 100.0 MB of 400.0 MB, 5 files in 1 collection left, 10.0 MB/s,"
             " about 30 s to go",
         ),
         (
             Left(1, 5, 399 * MB),
             40,
-            "Saving: 1.0 MB of 400.0 MB, 5 files in 1 collections left, 25.0 kB/s,"
+            "Saving: 1.0 MB of 400.0 MB, 5 files in 1 collection left, 25.0 kB/s,"
             " about 4 h 26 min to go",
         ),
         (
             Left(1, 1, 0),
             100,
-            "Saving: 400.0 MB of 400.0 MB, 1 files in 1 collections left, 4.0 MB/s,"
+            "Saving: 400.0 MB of 400.0 MB, 1 file in 1 collection left, 4.0 MB/s,"
             " about 0 s to go",
         ),
     ],
@@ -54,7 +54,7 @@ def test_without_a_terminal_it_is_logged(often, caplog, capsys):
         deadline = time.monotonic() + 10
         while len(caplog.records) < 2 and time.monotonic() < deadline:
             time.sleep(0.01)
-    assert "Saving: 0 B of 1.0 MB, 1 files in 1 collections left" in caplog.messages
+    assert "Saving: 0 B of 1.0 MB, 1 file in 1 collection left" in caplog.messages
     assert capsys.readouterr().err == ""
 
 

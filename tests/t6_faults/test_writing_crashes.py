@@ -144,7 +144,7 @@ def test_a_cluster_that_is_gone_for_good_ends_in_75_and_a_journal_for_the_next_m
 def test_commits_that_fail_are_told_once_and_in_the_record_of_the_mount(cluster, mount):
     uuid = new_collection(cluster.api())
     running = mount(uuid, "--commit-delay", "0", "--retries", "0")
-    running.expected_log += [f"Cannot commit {uuid}", "Cannot save /second: .* answered 500"]
+    running.expected_log.append(f"Cannot commit {uuid}")  # and no line for each fsync and close
     (running / "first").write_bytes(b"z")
     cluster.set_faults([{"route": "api", "path": "/collections/", "status": 500}])
     with open(running / "second", "wb") as file:
@@ -184,7 +184,7 @@ def test_a_commit_whose_answer_was_lost_is_no_change_by_others(cluster, mount):
         with pytest.raises(OSError, match="Input/output error"):
             file.close()
     running.kill()
-    running.expected_log += ["Cannot save /file", f"Cannot commit {uuid}"]
+    running.expected_log.append(f"Cannot commit {uuid}")
     cluster.set_faults([])
     mount(uuid)
     content = {"first": b"1", "file": b"committed, though nobody knows, and then changed"}
