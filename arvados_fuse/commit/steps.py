@@ -147,6 +147,7 @@ class Steps:
             frozen = self._freeze(session)
             if frozen is None:
                 return True
+        self._make_journal_whole(session)  # while the blocks are on their way, too
         self.bring_blocks(session, frozen.taken)
         self._resigning.send_again(session, frozen.taken)
         if time.monotonic() - started_at > LONG_UPLOAD_S and self._is_behind(session):
@@ -395,6 +396,17 @@ class Steps:
             )
         except FileSystemError as error:
             _warn_of_journal(session, error)
+
+    @staticmethod
+    def _make_journal_whole(session: Session) -> None:
+        """Let a power cut leave of the journal all that is going to be sent, or nothing.
+
+        On a disk that fails, what is written is better saved than not.
+        """
+        try:
+            session.journal.make_whole()
+        except FileSystemError as error:
+            log.warning("%s is saved while its journal cannot be synced: %s", session.uuid, error)
 
     def shorten_journal(self, session: Session) -> None:
         """Let the journal forget what is committed. Waits for the disk; the lock must not be held.

@@ -12,7 +12,9 @@ orders the changes held; it is one small write. Other changes are a `record` alo
 How a commit takes it out::
 
     sealed = journal.rotate()          # with the same lock: at the moment of the snapshot
-    ...                                # upload, commit; changes go on and into a new generation
+    ...                                # upload; changes go on and into a new generation
+    journal.make_whole()               # before the request
+    ...                                # commit
     journal.note_committed(sealed.generation, new_portable_data_hash, attached)
     ...                                # who waits for the commit can go on
     journal.shorten()                  # waits for the disk
@@ -109,6 +111,9 @@ class CollectionJournal:
         self._has_new_names = True
         self._is_dropped = False
         self._committed = 0  # the last generation that the cluster has
+        # Which generation was being recorded when operations were synced last; 0 if a power cut
+        # would leave none: the disk has nothing of them, or has them as committed.
+        self._synced = 0
         self._generations = [_Generation(1, self._create(portable_data_hash))]
 
     # -- writing
@@ -272,6 +277,8 @@ class CollectionJournal:
             follower.log.sync()
             self._sync_names()
             with self._lock:
+                if self._synced <= committed:
+                    self._synced = 0
                 while self._generations[0].number <= committed:
                     self._generations[0].log.remove()
                     del self._generations[0]
@@ -285,30 +292,56 @@ class CollectionJournal:
         a commit has taken what was lost out of the journal.
         """
         with self._syncing:
+            self._sync()
+
+    def make_whole(self) -> None:
+        """See to it that a power cut would leave all that was recorded up to now, or nothing of it.
+
+        Called before a commit is sent: what was synced earlier, if that alone was left and done
+        again, would undo what was saved. Waits for the disk, but only if something was synced that
+        the disk is not known to have as committed.
+
+        Raises NoSpace or JournalError, as `sync`.
+        """
+        with self._lock:
+            if not self._synced:
+                return
+        with self._syncing:
+            if self._synced:
+                self._with_reserve(self._sync)
+
+    def _sync(self) -> None:
+        """Do what `sync` does. With the lock of syncing held."""
+        with self._lock:
+            if not self._is_unsynced or self._is_dropped:
+                return
+            self._is_unsynced = False
+            *sealed, current = pending = self._pending()
+            has_operations = any(each.operations for each in pending)
+            if has_operations:
+                self._synced = current.number
+            size = current.log.size
+            chunks = [
+                chunk
+                for chunk in self._chunks.values()
+                if chunk.generation > self._committed and not chunk.is_synced
+            ]
+        try:
+            for chunk in chunks:
+                chunk.sync()
+            for each in sealed:
+                each.log.sync()
+            self._sync_names()
             with self._lock:
-                if not self._is_unsynced or self._is_dropped:
-                    return
-                self._is_unsynced = False
-                *sealed, current = self._pending()
-                size = current.log.size
-                chunks = [
-                    chunk
-                    for chunk in self._chunks.values()
-                    if chunk.generation > self._committed and not chunk.is_synced
-                ]
-            try:
-                for chunk in chunks:
-                    chunk.sync()
-                for each in sealed:
-                    each.log.sync()
-                self._sync_names()
-                with self._lock:
-                    current.log.append(Synced(size))
-                current.log.sync()
-            except BaseException:
-                with self._lock:
-                    self._is_unsynced = True
-                raise
+                current.log.append(Synced(size))
+            current.log.sync()
+        except BaseException:
+            with self._lock:
+                self._is_unsynced = True
+            raise
+        if not has_operations:
+            with self._lock:
+                self._synced = 0
 
     def drop(self) -> None:
         """Remove everything: it is committed or discarded. Waits. Nothing can be done after it.
@@ -393,14 +426,16 @@ class CollectionJournal:
 
 
 def remove_collection(directory: Path) -> None:
-    """Remove the directory of a collection; at no moment does a part of it count.
+    """Remove the directory of a collection; at no moment does a part of it count. Waits.
 
-    Raises JournalError.
+    After that no power cut brings it back: what is in it would undo what was saved since.
+    Raises NoSpace or JournalError.
     """
     doomed = directory.with_name(f"{DROPPED_PREFIX}{secrets.token_hex(8)}")
     try:
         directory.rename(doomed)
     except OSError as error:
         raise disk_error(error, directory) from error
+    sync_directory(directory.parent)
     with contextlib.suppress(OSError):  # the next mount removes what is left of it
         shutil.rmtree(doomed)

@@ -308,8 +308,9 @@ class LosingDisk:
         self._names: dict[int, dict[str, int]] = {}
         self._identities: dict[int, int] = {}  # inode numbers are used again
         self._created = 0
-        self._open = os.open
+        self._open, self._mkdir = os.open, os.mkdir
         monkeypatch.setattr(os, "open", self._opened)
+        monkeypatch.setattr(os, "mkdir", self._made)
         for name in ("fsync", "fdatasync"):
             monkeypatch.setattr(os, name, self._noting(getattr(os, name)))
 
@@ -323,9 +324,17 @@ class LosingDisk:
     def _opened(self, path: Any, flags: int, *arguments: Any, **options: Any) -> int:
         descriptor = self._open(path, flags, *arguments, **options)
         if flags & os.O_EXCL:
-            self._created += 1
-            self._identities[os.fstat(descriptor).st_ino] = -self._created
+            self._identify(os.fstat(descriptor))
         return descriptor
+
+    def _made(self, path: Any, *arguments: Any, **options: Any) -> None:
+        self._mkdir(path, *arguments, **options)
+        self._identify(os.stat(path, dir_fd=options.get("dir_fd")))
+
+    def _identify(self, status: os.stat_result) -> None:
+        """Note that something is new, whatever has had its inode number before."""
+        self._created += 1
+        self._identities[status.st_ino] = -self._created
 
     def _identity(self, inode: int) -> int:
         return self._identities.get(inode, inode)
@@ -335,15 +344,27 @@ class LosingDisk:
         path = Path(f"/proc/self/fd/{descriptor}")
         if path.is_dir():
             entries = os.scandir(descriptor)
-            self._names[inode] = {each.name: self._identity(each.inode()) for each in entries}
+            self._names[self._identity(inode)] = {
+                each.name: self._identity(each.inode()) for each in entries
+            }
         else:
             self._files[self._identity(inode)] = path.read_bytes()
+
+    def force(self, directory: Path) -> None:
+        """Note that all of a directory is on the disk, as what is found after a power cut."""
+        paths = [directory, *directory.rglob("*")]
+        for path in paths:
+            self._identify(path.stat())
+        for path in paths:
+            descriptor = self._open(path, os.O_RDONLY)
+            self._note(descriptor)
+            os.close(descriptor)
 
     def cut_power(self, source: Path, target: Path, seed: int) -> None:
         """Write to `target` what of the directory `source` may be left."""
         choice = random.Random(seed)
         target.mkdir()
-        durable = self._names.get(source.stat().st_ino, {})
+        durable = self._names.get(self._identity(source.stat().st_ino), {})
         for entry in sorted(os.scandir(source), key=lambda each: each.name):
             was_synced = entry.name in durable
             if not was_synced and choice.random() < 0.5:
@@ -356,8 +377,17 @@ class LosingDisk:
                 (target / entry.name).write_bytes(_damaged(safe, now, choice))
         for name, identity in durable.items():
             # A name that was removed may be there again.
-            if not (source / name).exists() and identity in self._files and choice.random() < 0.5:
-                (target / name).write_bytes(self._files[identity])
+            if not (source / name).exists() and choice.random() < 0.5:
+                self._bring_back(identity, target / name)
+
+    def _bring_back(self, identity: int, target: Path) -> None:
+        """Write to `target` what was forced to the disk of a file or directory that was removed."""
+        if identity in self._files:
+            target.write_bytes(self._files[identity])
+        elif identity in self._names:
+            target.mkdir()
+            for name, inside in self._names[identity].items():
+                self._bring_back(inside, target / name)
 
 
 def _damaged(safe: bytes, now: bytes, choice: random.Random) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,8 @@ from arvados_fuse.errors import TimedOut
 from arvados_fuse.fusedir.collection import CollectionDirectory
 from tests.conftest import LogGuard
 from tests.support import invariants
-from tests.support.journals import refuse_records
+from tests.support.journals import LosingDisk, refuse_records
+from tests.support.power import cut_power, losing_disk, sync
 from tests.support.writable import (
     CALLER,
     REFRESH_S,
@@ -183,3 +185,53 @@ def test_a_file_that_others_have_damaged_does_not_stop_what_was_changed_beside_i
     cluster.set_manifest(UUID, f". {cluster.blocks.put(b'1234')} 2:8:damaged\n")
     mount.clock.now += REFRESH_S + 1
     assert sorted(mount.list("")) == ["damaged", "made"]
+
+
+@pytest.fixture
+def disk() -> Iterator[LosingDisk]:
+    """Where journals are: a disk that forgets what was not forced to it."""
+    with losing_disk() as disk:
+        yield disk
+
+
+def after_power_cut(mount: WritableMount, disk: LosingDisk, tmp_path: Path, seed: int) -> Any:
+    """What the next mount shows, which must be what the cluster has."""
+    left = tmp_path / f"left-{seed}"
+    cluster = cut_power(mount, disk, left, seed)
+    after = WritableMount(cluster, left)
+    after.recover()
+    shown = after.walk()
+    assert shown == cluster.content
+    after.close()
+    return shown
+
+
+def test_what_is_saved_is_not_undone_by_an_older_moment_that_a_power_cut_has_left(
+    disk: LosingDisk, mount: WritableMount, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journal was synced before the last changes, and not yet shortened after the commit."""
+    mount.make("removed", b"1")
+    sync(mount)
+    mount.unlink("removed")
+    mount.make("kept", b"2")
+    monkeypatch.setattr(mount.steps, "shorten_journal", lambda session: None)
+    mount.commit()
+    for seed in range(8):
+        assert after_power_cut(mount, disk, tmp_path, seed) == {"kept": b"2"}
+
+
+def test_what_is_recovered_is_recovered_once(
+    cluster: WritableCluster, disk: LosingDisk, mount: WritableMount, tmp_path: Path
+) -> None:
+    """A power cut after that does not bring the journal back: it knows of old things."""
+    mount.make("removed", b"1")
+    sync(mount)
+    left = tmp_path / "left"
+    recovering = WritableMount(cut_power(mount, disk, left, 0), left)
+    recovering.recover()
+    recovering.unlink("removed")
+    recovering.commit()
+    for seed in range(8):
+        assert after_power_cut(recovering, disk, tmp_path, seed) == {}
+    recovering.close()
+    mount.commit()

@@ -434,13 +434,11 @@ class Writing(RuleBasedStateMachine):
         else:
             self._discard(left[0][1])
 
-    @staticmethod
-    def _left(mount: WritableMount) -> tuple[WritableCluster, Path]:
+    def _left(self, mount: WritableMount) -> tuple[WritableCluster, Path]:
         directory = Path(tempfile.mkdtemp(dir="/dev/shm"))
         return mount.left(directory), directory
 
-    @staticmethod
-    def _discard(directory: Path) -> None:
+    def _discard(self, directory: Path) -> None:
         shutil.rmtree(directory)
 
     def _recover(
