@@ -1,5 +1,7 @@
 """What a program sees of a file or directory: modes, sizes, times, owners, and until when.
 
+And of the file system as a whole: how much room there is.
+
 The objects that llfuse wants are filled here and made by `operations.py`; this module does not
 know llfuse. Called with the file system's lock held.
 """
@@ -9,6 +11,7 @@ from __future__ import annotations
 import stat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from arvados_fuse.fusedir.names import NAME_MAX
 from arvados_fuse.fusefile import AttributeChange, File
 
 if TYPE_CHECKING:
@@ -21,6 +24,7 @@ __all__ = [
     "MAX_LIFETIME_S",
     "MountOwner",
     "fill_attributes",
+    "fill_statistics",
     "requested_change",
 ]
 
@@ -38,6 +42,12 @@ EXECUTABLE_MODE = stat.S_IFREG | 0o555
 
 WRITE_BITS = 0o222
 """Also as there: what can be changed can be changed by all whom the kernel lets in."""
+
+STATFS_BLOCK_SIZE = 128 * 1024
+FREE_BLOCKS = FREE_INODES = 1 << 30
+"""What statfs says is free where something can be written: 128 TiB. Nobody knows how much Keep
+still takes, but programs that look first would not even try to write where nothing is free. More
+would be too much for programs that count blocks in 32 bits."""
 
 
 class MountOwner(NamedTuple):
@@ -103,3 +113,16 @@ def requested_change(attributes: Any, fields: Any) -> AttributeChange:
         uid=attributes.st_uid if fields.update_uid else None,
         gid=attributes.st_gid if fields.update_gid else None,
     )
+
+
+def fill_statistics(data: Any, owner: MountOwner, objects: int) -> None:
+    """Describe the file system in an llfuse.StatvfsData. Keep has no total that could be told.
+
+    objects: how many inodes there are
+    """
+    free_blocks, free_inodes = (FREE_BLOCKS, FREE_INODES) if owner.writable else (0, 0)
+    data.f_bsize = data.f_frsize = STATFS_BLOCK_SIZE
+    data.f_blocks = data.f_bfree = data.f_bavail = free_blocks
+    data.f_files = objects + free_inodes
+    data.f_ffree = data.f_favail = free_inodes
+    data.f_namemax = NAME_MAX

@@ -27,6 +27,7 @@ from arvados_fuse.attributes import (
     MAX_LIFETIME_S,
     MountOwner,
     fill_attributes,
+    fill_statistics,
     requested_change,
 )
 from arvados_fuse.errors import (
@@ -166,13 +167,9 @@ class Operations(llfuse.Operations):
         return True
 
     def statfs(self, ctx: llfuse.RequestContext) -> llfuse.StatvfsData:
-        """Describe the file system. Keep has no total that could be told, so sizes are zero."""
+        """Describe the file system as a whole."""
         data = llfuse.StatvfsData()
-        data.f_bsize = data.f_frsize = 128 * 1024
-        data.f_blocks = data.f_bfree = data.f_bavail = 0
-        data.f_files = len(self.inodes)
-        data.f_ffree = data.f_favail = 0
-        data.f_namemax = NAME_MAX
+        fill_statistics(data, self._owner, len(self.inodes))
         return data
 
     # -- directories ------------------------------------------------------------------------

@@ -435,11 +435,21 @@ class TestChanges:
 
 
 class TestTheMount:
-    def test_statfs_tells_no_sizes(self, requests):
+    def test_statfs_tells_no_sizes_where_nothing_can_be_written(self, requests):
         requests.show(FILES)
         found = requests.operations.statfs(requests.context)
         assert (found.f_bsize, found.f_blocks, found.f_bfree, found.f_bavail) == (131072, 0, 0, 0)
-        assert found.f_namemax == 255
+        assert (found.f_ffree, found.f_namemax) == (0, 255)
+
+    def test_statfs_tells_of_free_space_where_something_can(self, requests):
+        found = Requests(requests.mount, writable=True).operations.statfs(requests.context)
+        assert found.f_blocks == found.f_bfree == found.f_bavail
+        assert found.f_bavail * found.f_frsize == 128 << 40
+        assert found.f_ffree == found.f_favail == found.f_files - len(requests.mount.inodes)
+
+    def test_statfs_has_numbers_that_programs_of_32_bits_can_take(self, requests):
+        found = Requests(requests.mount, writable=True).operations.statfs(requests.context)
+        assert max(found.f_blocks, found.f_files) < 1 << 31
 
     def test_access_is_the_kernels_business(self, requests):
         requests.show(FILES)

@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+import shutil
 
 import pytest
 
@@ -44,3 +45,9 @@ def test_space_is_reserved_by_writing_zeros(root):
 
 def test_files_without_a_name(root):
     assert errno_of(os.open, root, os.O_TMPFILE | os.O_RDWR) == "ENOTSUP"
+
+
+def test_who_looks_for_free_space_before_writing_finds_some(root):
+    status = os.statvfs(root)
+    assert shutil.disk_usage(root).free == status.f_bavail * status.f_frsize > 1 << 40
+    assert status.f_favail > 1_000_000
