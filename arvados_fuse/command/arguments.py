@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from arvados_fuse.command import usual
 from arvados_fuse.command.layout_options import Place, add_layout_options, places
 from arvados_fuse.command.values import (
     at_least,
@@ -139,7 +140,7 @@ def parse(arguments: Sequence[str]) -> Settings:
         storage_classes=found.storage_classes,
         listen_for_events=found.listen_for_events,
         commit_delay_s=found.commit_delay,
-        journal_dir=(found.journal_dir or _usual_journal_dir()).absolute(),
+        journal_dir=found.journal_dir or usual.journal_dir(),
         journal_size=found.journal_size,
         recover=recover,
         journal=found.mount_dir or "" if recover is Recover.DISCARD else "",
@@ -151,7 +152,9 @@ def parse(arguments: Sequence[str]) -> Settings:
         file_cache=found.file_cache,
         ram_cache=found.ram_cache,
         disk_cache_dir=found.disk_cache_dir,
-        standalone_dir=(found.standalone_dir or _standalone_dir()) if found.standalone else None,
+        standalone_dir=(found.standalone_dir or usual.standalone_dir())
+        if found.standalone
+        else None,
     )
 
 
@@ -167,17 +170,6 @@ def _check_target(
         parser.error("the following arguments are required: MOUNT_DIR")
     elif recover is None and not target:
         parser.error("MOUNT_DIR is empty; if the current directory is meant, say .")
-
-
-def _standalone_dir() -> Path:
-    data_home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(data_home).absolute() / "arvados-standalone"
-
-
-def _usual_journal_dir() -> Path:
-    """Return a place that survives when caches are cleared."""
-    state_home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state_home) / "arvados" / "journal"
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import arvados.config
 import arvados.util
 
+from arvados_fuse.command import owners
 from arvados_fuse.command.problem import CommandError
 from arvados_fuse.command.settings_file import complaint
 from arvados_fuse.keep.client import KeepClient
@@ -126,5 +127,9 @@ def embedded(directory: Path) -> Access:
     try:
         access = launch.ensure_running(directory, sample=True, wait_s=START_TIME_LIMIT_S)
     except launch.LaunchError as error:
-        raise CommandError(str(error)) from None
+        remark = owners.remark(error, directory)
+        raise CommandError(
+            f"The standalone cluster does not start: {error}{remark}. Its directory can be chosen"
+            " with --standalone-dir."
+        ) from None
     return Access(access.host, access.token, True, "", "", holds=access)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from arvados_fuse.command import owners
 from arvados_fuse.command.problem import CommandError
 from arvados_fuse.command.units import size_text
 from arvados_fuse.commit.session import SCRATCH_PREFIX
@@ -28,7 +29,7 @@ def list_journals(root: Path) -> str:
     try:
         found = survey(root)
     except FileSystemError as error:
-        raise CommandError(f"{error}.") from None
+        raise CommandError(f"{error}{owners.remark(error, root)}.") from None
     if not found:
         return f"There are no journals in {root}."
     return "\n".join(line for each in found for line in _description(each))
@@ -40,8 +41,17 @@ def discard_journal(root: Path, name: str) -> str:
     That it has to be named is the question whether it is meant. Raises CommandError.
     """
     directory = root / name
-    if not root.is_dir() or name not in os.listdir(root):
-        raise CommandError(f"There is no journal {name} in {root}; see arv-mount --recover list.")
+    try:
+        if name not in os.listdir(root):
+            raise FileNotFoundError
+    except (FileNotFoundError, NotADirectoryError):
+        raise CommandError(
+            f"There is no journal {name} in {root}; see arv-mount --recover list."
+        ) from None
+    except OSError as error:
+        raise CommandError(
+            f"{root} cannot be read: {error.strerror}{owners.remark(error, root)}."
+        ) from None
     try:
         lock = take_lock(directory)
         if lock is None:
@@ -52,11 +62,17 @@ def discard_journal(root: Path, name: str) -> str:
             orphan.discard(uuid)
         orphan.close()
     except FileSystemError as error:
-        raise CommandError(f"{error}.") from None
+        raise CommandError(f"{error}{owners.remark(error, directory)}.") from None
     return f"Discarded {name}: changes of {', '.join(uuids) or 'nothing'}."
 
 
 def _description(journal: LeftOver) -> list[str]:
+    if journal.refusal:
+        owner = owners.name(journal.directory.lstat().st_uid)
+        return [
+            journal.directory.name,
+            f"  cannot be looked into: {journal.refusal}; it belongs to {owner}",
+        ]
     about = journal.about
     lines = [
         journal.directory.name,

@@ -17,6 +17,7 @@ from arvados_fuse.command.leftovers import discard_journal, list_journals
 from arvados_fuse.command.problem import CommandError
 from arvados_fuse.command.settings_file import complaint
 from arvados_fuse.command.unmounting import unmount_all, unmount_here
+from arvados_fuse.command.usual import ensure_home
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     a wrong command line; 75 if something that was written is still not saved.
     """
     sys.setrecursionlimit(RECURSION_LIMIT)
+    ensure_home()
     try:
         return _run(arguments.parse(sys.argv[1:] if argv is None else argv))
     except CommandError as error:

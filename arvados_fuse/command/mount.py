@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import logging
 import os
 import resource
+import stat
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import llfuse
 
 from arvados_fuse.api import ArvadosCluster
-from arvados_fuse.command import clusters, mountpoint
+from arvados_fuse.command import clusters, mountpoint, owners, usual
 from arvados_fuse.command.arguments import Settings
 from arvados_fuse.command.crunchstat import report
 from arvados_fuse.command.ending import obey_signals, signals_blocked
@@ -70,15 +73,20 @@ def serve(settings: Settings, ready: Callable[[], None]) -> int:
     directory.
     """
     start_logging(settings)
+    # Caches and the journal hold what is in files: they are for this user alone, and so are the
+    # directories above them, which who can write to could replace.
+    os.umask(0o077)
     mountpoint.prepare(settings.mount_dir)
     directory = settings.standalone_dir
     access = clusters.configured() if directory is None else clusters.embedded(directory)
     kernel = Kernel(settings.encoding)
-    try:
-        system = _file_system(settings, access, kernel)
-    except FileSystemError as error:
-        raise CommandError(str(error)) from None
-    _mount(settings, system.operations, access.host)
+    with ExitStack() as undo:
+        try:
+            system = _file_system(settings, access, kernel, undo)
+        except FileSystemError as error:
+            raise CommandError(str(error)) from None
+        _mount(settings, system.operations, access.host)
+        undo.pop_all()
     writer = system.writer
 
     def finish() -> int:
@@ -114,9 +122,12 @@ class _FileSystem(NamedTuple):
     stop_waiting: Callable[[], None]
 
 
-def _file_system(settings: Settings, access: clusters.Access, kernel: Kernel) -> _FileSystem:
+def _file_system(
+    settings: Settings, access: clusters.Access, kernel: Kernel, undo: ExitStack
+) -> _FileSystem:
     """Build the file system.
 
+    undo: gets what has to be done if it is not mounted after all
     Raises CommandError, and the errors of `api.Cluster`.
     """
     metrics = Metrics()
@@ -132,6 +143,7 @@ def _file_system(settings: Settings, access: clusters.Access, kernel: Kernel) ->
     )
     writer = _writer(settings, cluster, new_client, access.host) if settings.writable else None
     if writer is not None:
+        undo.callback(writer.give_up)
         renewal.on_renewal = writer.token_replaced
     client = new_client()
     blocks = _block_cache(settings, client, metrics)
@@ -248,9 +260,11 @@ def _block_cache(settings: Settings, client: KeepClient, metrics: Metrics) -> Bl
         return BlockCache.in_ram(
             client, metrics=metrics, limit=settings.file_cache or DEFAULT_RAM_CACHE_SIZE
         )
-    directory = str((settings.disk_cache_dir or _usual_cache_dir()).absolute())
+    directory = str(settings.disk_cache_dir or usual.cache_dir())
     try:
         os.makedirs(directory, mode=0o700, exist_ok=True)
+        if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         return BlockCache.on_disk(
             client,
             metrics=metrics,
@@ -259,19 +273,11 @@ def _block_cache(settings: Settings, client: KeepClient, metrics: Metrics) -> Bl
             slots=disk_cache_slots(nofile_limit),
         )
     except OSError as error:
+        remark = owners.remark(error, Path(directory))
         raise CommandError(
-            f"The disk cache {directory} cannot be used: {error.strerror}. Choose another with"
-            " --disk-cache-dir, or use --ram-cache."
+            f"The disk cache {directory} cannot be used: {error.strerror}{remark}. Choose another"
+            " with --disk-cache-dir, or use --ram-cache."
         ) from None
-
-
-def _usual_cache_dir() -> Path:
-    """Return the directory that all Arvados clients of this user share."""
-    services_own = os.environ.get("CACHE_DIRECTORY", "").split(":")[0]
-    if services_own:
-        return Path(services_own) / "keep"
-    cache_home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache_home) / "arvados" / "keep"
 
 
 def _raise_nofile_limit() -> int:
@@ -304,11 +310,32 @@ def _why_not_mounted(settings: Settings) -> str:
         return "This machine has no /dev/fuse: load the kernel module (modprobe fuse)."
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
         return "You may not use /dev/fuse: ask to be let into its group, or change its mode."
-    if not os.access(settings.mount_dir, os.W_OK):
-        return f"You may not mount on {settings.mount_dir}: you cannot write to it."
-    if settings.allow_other and os.getuid() != 0:
-        return "FUSE refused --allow-other: /etc/fuse.conf needs the line user_allow_other."
+    if os.getuid() != 0 and (reason := _why_refused_to_users(settings)):
+        return reason
     return f"FUSE refused to mount on {settings.mount_dir}; what it said stands above."
+
+
+def _why_refused_to_users(settings: Settings) -> str:
+    """Find why fusermount, which mounts for all but root, refuses; "" if that is not clear."""
+    place = settings.mount_dir
+    status = place.stat()
+    if mountpoint.fusermount() is None:
+        return mountpoint.NO_FUSERMOUNT
+    if not owners.is_known(os.getuid()):
+        return (
+            f"FUSE mounts only for users that the machine knows: the number {os.getuid()} has no"
+            " line in /etc/passwd."
+        )
+    if not os.access(place, os.W_OK):
+        return f"You may not mount on {place}: you cannot write to it."
+    if status.st_mode & stat.S_ISVTX and status.st_uid != os.getuid():
+        return (
+            f"You may not mount on {place}: it is sticky, as /tmp is, and belongs to"
+            f" {owners.name(status.st_uid)}. Make a directory in it."
+        )
+    if settings.allow_other:
+        return "FUSE refused --allow-other: /etc/fuse.conf needs the line user_allow_other."
+    return ""
 
 
 def _serve_until_unmounted(kernel: Kernel) -> None:

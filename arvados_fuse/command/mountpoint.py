@@ -6,19 +6,31 @@ import errno
 import logging
 import os
 import re
+import shutil
 import subprocess
 import threading
 from pathlib import Path
 from typing import NamedTuple
 
+from arvados_fuse.command import owners
 from arvados_fuse.command.problem import CommandError
 
-__all__ = ["Mounted", "mounted_at", "mounts_below", "prepare", "unmount"]
+__all__ = [
+    "NO_FUSERMOUNT",
+    "Mounted",
+    "fusermount",
+    "mounted_at",
+    "mounts_below",
+    "prepare",
+    "unmount",
+]
 
 log = logging.getLogger(__name__)
 
 ANSWER_TIME_LIMIT_S = 5.0
 """How long a mounted file system may take to show that it is alive."""
+
+NO_FUSERMOUNT = "The program fusermount is not there: install the package fuse3."
 
 LINKS_MAX = 40
 """How many symbolic links are followed, one after the other; as many as Linux follows."""
@@ -31,12 +43,14 @@ class Mounted(NamedTuple):
     kind: its type, such as "fuse" or "ext4"
     source: what is mounted, as the mount table has it
     device: the minor number of its device; for FUSE, the number of its connection
+    owner: the user that mounted it, as FUSE knows; None of others
     """
 
     place: str
     kind: str
     source: str
     device: int
+    owner: int | None
 
     @property
     def is_fuse(self) -> bool:
@@ -54,6 +68,8 @@ def prepare(directory: Path) -> None:
             cure = f"If it is not needed: fusermount -u {directory}"
             if not mounted.is_fuse:
                 cure = "Choose an empty directory."
+            elif not _may_unmount(mounted):
+                cure = f"{_whose(mounted)} Choose another directory."
             raise CommandError(
                 f"{directory} is already a mount point ({mounted.source}, {mounted.kind}). {cure}"
             )
@@ -109,8 +125,15 @@ def _mounted(line: str) -> Mounted:
     # 36 35 98:0 /root /mount/point rw shared:1 - type source options: proc(5)
     before, _, after = line.partition(" - ")
     fields = before.split(" ")
-    kind, source, *_ = after.split(" ")
-    return Mounted(_unescape(fields[4]), kind, _unescape(source), int(fields[2].split(":")[1]))
+    kind, source, options = after.rstrip("\n").split(" ", 2)
+    owner = re.search(r"\buser_id=(\d+)", options)
+    return Mounted(
+        _unescape(fields[4]),
+        kind,
+        _unescape(source),
+        int(fields[2].split(":")[1]),
+        int(owner[1]) if owner else None,
+    )
 
 
 def unmount(directory: Path) -> None:
@@ -119,17 +142,31 @@ def unmount(directory: Path) -> None:
     Raises CommandError if that cannot be done.
     """
     place = _without_links(directory, _mount_table())
-    try:
-        done = subprocess.run(
-            ["fusermount", "-u", "-z", place], capture_output=True, text=True, check=False
-        )
-    except OSError as error:
-        raise CommandError(
-            f"Cannot unmount {directory}: the program fusermount cannot be run"
-            f" ({error.strerror}). It comes with FUSE."
-        ) from None
-    if done.returncode != 0 and mounted_at(directory) is not None:
-        raise CommandError(f"Cannot unmount {directory}: {done.stderr.strip()}")
+    program = fusermount()
+    if program is None:
+        raise CommandError(f"Cannot unmount {directory}. {NO_FUSERMOUNT}")
+    done = subprocess.run([program, "-u", "-z", place], capture_output=True, text=True, check=False)
+    if done.returncode != 0 and (mounted := mounted_at(directory)) is not None:
+        reason = done.stderr.strip() if _may_unmount(mounted) else _whose(mounted)
+        raise CommandError(f"Cannot unmount {directory}: {reason}")
+
+
+def fusermount() -> str | None:
+    """Return the program that mounts and unmounts for users that are not root; None if missing.
+
+    What starts a mount may have a PATH of its own; the program has its place all the same.
+    """
+    path = os.environ.get("PATH", "") + os.pathsep + os.defpath
+    return shutil.which("fusermount", path=path) or shutil.which("fusermount3", path=path)
+
+
+def _may_unmount(mounted: Mounted) -> bool:
+    return os.geteuid() in (0, mounted.owner)
+
+
+def _whose(mounted: Mounted) -> str:
+    who = "another user" if mounted.owner is None else owners.name(mounted.owner)
+    return f"It was mounted by {who}; only they and root can unmount it."
 
 
 def _is_dead(directory: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ def commit_journals(settings: Settings) -> int:
     The log goes to standard error, unless it goes to a file. Raises CommandError.
     """
     start_logging(replace(settings, foreground=True))
+    os.umask(0o077)  # as for a mount: the journal holds what is in files
     directory = settings.standalone_dir
     access = clusters.configured() if directory is None else clusters.embedded(directory)
     try:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from arvados_fuse.api.writing import ArvadosWriting
 from arvados_fuse.collection.tree import Tree
+from arvados_fuse.command import owners
 from arvados_fuse.command.problem import CommandError
 from arvados_fuse.command.progress import Left, reported
 from arvados_fuse.commit.committer import Committer
@@ -150,6 +151,14 @@ class Writer:
         # The first fsync would have to wait for that.
         threading.Thread(target=self._keep.prepare, name="keep-prepare", daemon=True).start()
 
+    def give_up(self) -> None:
+        """Leave no journal behind, for the file system is not mounted after all. Not after `start`.
+
+        Raises JournalError.
+        """
+        self._keep.close()
+        self._journal.close()
+
     def finish(self) -> bool:
         """Commit what is left, once, when no request comes any more. Returns whether all is saved.
 
@@ -192,8 +201,9 @@ def _made_journal(directory: Path, about: About, size: int) -> Journal:
         return Journal.create(directory, about, size)
     except FileSystemError as error:
         reason = getattr(error.__cause__, "strerror", None) or error
+        remark = owners.remark(error, directory)
         raise CommandError(
-            f"The journal cannot be in {directory}: {reason}. Choose another place with"
+            f"The journal cannot be in {directory}: {reason}{remark}. Choose another place with"
             " --journal-dir."
         ) from error
 

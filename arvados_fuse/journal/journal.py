@@ -19,7 +19,16 @@ from arvados_fuse.journal.files import OpenFile, create_file, disk_error, sync_d
 from arvados_fuse.journal.reserve import Reserve
 from arvados_fuse.journal.room import Room
 
-__all__ = ["ABOUT", "LOCK", "RESERVE", "UNFINISHED_PREFIX", "About", "Journal", "boot_id"]
+__all__ = [
+    "ABOUT",
+    "LOCK",
+    "RESERVE",
+    "UNFINISHED_PREFIX",
+    "UNKNOWN",
+    "About",
+    "Journal",
+    "boot_id",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +66,10 @@ class About(NamedTuple):
     def directory_prefix(self) -> str:
         """How the directories of all journals of this user begin."""
         return f"{self.cluster_id}-{self.user_uuid}-"
+
+
+UNKNOWN = About("", "", "", "", "", "")
+"""Of a journal that does not say, or that may not be read."""
 
 
 def boot_id() -> str:

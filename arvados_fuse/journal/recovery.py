@@ -26,7 +26,7 @@ from typing import NamedTuple
 from arvados_fuse.journal.chunks import Chunk, open_chunk
 from arvados_fuse.journal.collection import DROPPED_PREFIX, remove_collection
 from arvados_fuse.journal.files import OpenFile, disk_error
-from arvados_fuse.journal.journal import ABOUT, LOCK, UNFINISHED_PREFIX, About, boot_id
+from arvados_fuse.journal.journal import ABOUT, LOCK, UNFINISHED_PREFIX, UNKNOWN, About, boot_id
 from arvados_fuse.journal.log import log_name, read_log
 from arvados_fuse.journal.records import Based, Closed, Operation, Synced, Write
 
@@ -170,7 +170,10 @@ class Orphan:
 def orphans(root: Path, cluster_id: str, user_uuid: str) -> list[Orphan]:
     """The journals of a user of a cluster whose mounts are dead, each locked until closed.
 
-    Removes what was left by mounts that died while beginning or removing one. Raises JournalError.
+    Those that another user of this machine has made are left alone, with a line in the program's
+    log: they can seldom be read, and anybody may put something into a directory that is open to
+    all. Removes what was left by mounts that died while beginning or removing one. Raises
+    JournalError.
     """
     prefix = About("", cluster_id, user_uuid, "", "", "").directory_prefix
     found = []
@@ -184,7 +187,9 @@ def orphans(root: Path, cluster_id: str, user_uuid: str) -> list[Orphan]:
         directory = root / name
         if name.startswith(UNFINISHED_PREFIX):
             _remove_unfinished(directory)
-        elif name.startswith(prefix) and (lock := take_lock(directory)) is not None:
+        elif not name.startswith(prefix) or not _is_own(directory, root):
+            continue
+        elif (lock := take_lock(directory)) is not None:
             _remove_dropped(directory)
             found.append(Orphan(directory, lock))
     return found
@@ -205,13 +210,35 @@ def take_lock(directory: Path) -> OpenFile | None:
     return lock if is_there else None
 
 
+def _is_own(directory: Path, root: Path) -> bool:
+    """Whether this user made a journal, or who owns `root`, where some disks show all as another's.
+
+    False, too, if it is gone.
+    """
+    try:
+        owner = directory.lstat().st_uid
+        if owner in (os.geteuid(), root.stat().st_uid):
+            return True
+    except OSError:
+        return False
+    logger.warning(
+        "The journal %s is left alone: it belongs to another user of this machine (uid %d). If it"
+        " is yours: sudo chown -R %d %s, and mount again.",
+        directory,
+        owner,
+        os.geteuid(),
+        directory,
+    )
+    return False
+
+
 def _read_about(directory: Path) -> About:
     try:
         fields = json.loads((directory / ABOUT).read_text())
         return About(**{name: str(fields[name]) for name in About._fields})
     except (OSError, ValueError, TypeError, KeyError):
         logger.warning("%s does not say whose journal it is", directory)
-        return About("", "", "", "", "", "")
+        return UNKNOWN
 
 
 def _remove_unfinished(directory: Path) -> None:

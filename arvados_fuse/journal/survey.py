@@ -4,11 +4,12 @@ For people who look: nothing is changed, and no lock is held for longer than it 
 it is free, so that a mount that starts at the same time can recover what it finds.
 """
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
 from arvados_fuse.errors import JournalError
-from arvados_fuse.journal.journal import LOCK, UNFINISHED_PREFIX, About
+from arvados_fuse.journal.journal import LOCK, UNFINISHED_PREFIX, UNKNOWN, About
 from arvados_fuse.journal.records import Write
 from arvados_fuse.journal.recovery import Orphan, take_lock
 
@@ -34,12 +35,14 @@ class LeftOver(NamedTuple):
 
     about: whose it is; fields are empty where that is damaged
     is_alive: whether its mount lives. It is not looked into then
+    refusal: why it cannot be looked into, as that of another user of this machine; "" if it can
     """
 
     directory: Path
     about: About
     is_alive: bool
     collections: tuple[LeftOverCollection, ...]
+    refusal: str = ""
 
 
 def survey(root: Path) -> list[LeftOver]:
@@ -56,8 +59,12 @@ def survey(root: Path) -> list[LeftOver]:
 
 def left_over(directory: Path) -> LeftOver | None:
     """Return what there is in one journal; None if it is none, or gone. Raises JournalError."""
-    if not (directory / LOCK).exists():
+    try:
+        os.close(os.open(directory / LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW))
+    except FileNotFoundError:
         return None
+    except PermissionError as error:
+        return LeftOver(directory, UNKNOWN, False, (), str(error.strerror))
     orphan = Orphan(directory, None)
     if take_lock(directory) is None:
         return LeftOver(directory, orphan.about, True, ())

@@ -332,11 +332,15 @@ def _delete_unused(path: Path) -> None:
 
 
 def _entries(directory: Path) -> Iterator[os.DirEntry[str]]:
-    """All files of a cache directory."""
+    """All files of a cache directory, but for those in subdirectories that only others may see."""
     with os.scandir(directory) as subdirectories:
         for subdirectory in subdirectories:
             if len(subdirectory.name) == 3 and subdirectory.is_dir(follow_symlinks=False):
-                with os.scandir(subdirectory) as entries:
+                try:
+                    entries = os.scandir(subdirectory)
+                except PermissionError:
+                    continue
+                with entries:
                     yield from entries
 
 

@@ -67,6 +67,8 @@ def prepare(directory: Path) -> None:
     try:
         make_directory(directory)
         _refuse_what_is_of_others(directory)
+        if os.geteuid() not in (0, directory.stat().st_uid):
+            raise DirectoryUnusable(f"cannot use {directory}: it belongs to another user")
         directory.chmod(0o700)
     except OSError as error:
         raise DirectoryUnusable(f"cannot use {directory}: {error.strerror}") from error
@@ -98,8 +100,9 @@ def block_stores(directory: Path) -> list[Path]:
 
 def open_lock(directory: Path, name: str) -> BinaryIO:
     """Open a lock file; it is not inherited by programs that are started. Raises as `prepare`."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
     try:
-        return (directory / name).open("ab")
+        return open(os.open(directory / name, flags, 0o600), "ab")
     except OSError as error:
         raise DirectoryUnusable(f"cannot use {directory}: {error.strerror}") from error
 

@@ -1,6 +1,7 @@
 """The directory to mount on: fit or not, and what stands in the way."""
 
 import os
+import pwd
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from arvados_fuse.command.mountpoint import mounted_at, prepare, unmount
 from arvados_fuse.command.problem import CommandError
 
 ROOT = Path(__file__).parents[2]
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -129,8 +131,27 @@ class TestPrepare:
         killed(mounted())
         with monkeypatch.context() as nothing_found:
             nothing_found.setenv("PATH", "/nowhere")
+            nothing_found.setattr(os, "defpath", "/nowhere")
             line = refusal(directory)
-        assert "fusermount" in line
+        assert "The program fusermount is not there: install the package fuse3." in line
+
+    @pytest.mark.expects_log("Cleared the dead mount")
+    def test_the_program_that_clears_is_found_where_programs_are(
+        self, directory, mounted, monkeypatch
+    ):
+        killed(mounted())
+        with monkeypatch.context() as little_found:
+            little_found.setenv("PATH", "/nowhere")
+            prepare(directory)
+        assert mounted_at(directory) is None
+
+    def test_a_mount_of_another_user_is_theirs_to_unmount(self, directory, mounted, monkeypatch):
+        mounted()
+        with monkeypatch.context() as another:
+            another.setattr(os, "geteuid", lambda: NOBODY)
+            line = refusal(directory)
+        assert line.endswith("only they and root can unmount it. Choose another directory.")
+        assert f"It was mounted by {pwd.getpwuid(os.getuid()).pw_name};" in line
 
 
 class TestMountedAt:
