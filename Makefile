@@ -29,6 +29,7 @@ unmount:
 	@scripts/unmount-standalone "$(MOUNT)" "$(DATA)"
 
 test: check $(OFFICIAL)/.complete
+	scripts/install-debian-packages tests
 	$(VENV)/bin/pytest $(TESTS)
 
 check: setup
@@ -68,7 +69,7 @@ $(OFFICIAL)/.complete: $(VENV)/.complete Makefile
 
 # For benchmarks only: our driver runs from here too, without the tools of development.
 $(BENCH)/.complete: pyproject.toml setup.py scripts/install-debian-packages
-	scripts/install-debian-packages
+	scripts/install-debian-packages tests
 	$(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/pip install --quiet --disable-pip-version-check --upgrade pip "setuptools>=78.1.1"
 	PYTHONWARNINGS=ignore $(BENCH)/bin/pip install --quiet --disable-pip-version-check \
