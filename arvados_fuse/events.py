@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import ciso8601
 
+from arvados_fuse.clock import asleep_s, lasting_clock
+
 if TYPE_CHECKING:
     import asyncio
     import ssl
@@ -48,6 +50,10 @@ OPEN_TIME_LIMIT_S = 20.0
 PING_INTERVAL_S = 10.0
 PING_TIME_LIMIT_S = 10.0
 """A network that has gone silent is noticed after both together."""
+
+LONGEST_NAP_S = 5.0
+"""A connection from before the machine slept for longer is given up. It may be dead, which would be
+noticed late: while the machine sleeps, the time for pings stands still."""
 
 CLOSE_TIME_LIMIT_S = 1.0
 """How long the bus may take to say goodbye."""
@@ -174,7 +180,7 @@ class Listener(Protocol):
         """From now on every change is told. What happened before may have been missed."""
 
     def lost(self, heard_at: float) -> None:
-        """No change is told any more. The last sign of life came at `heard_at`, monotonic time."""
+        """No change is told any more. The last sign of life came at `heard_at` (lasting_clock)."""
 
     def changed(self, events: Sequence[Event]) -> None:
         """These changes happened."""
@@ -300,6 +306,7 @@ class Subscriber:
             max_size=MESSAGE_SIZE_LIMIT,
             compression=None,
         ) as socket:
+            asleep_before_s = asleep_s()
             await socket.send(self._subscription())
             texts: list[str | bytes] = []
             arrived = asyncio.Event()
@@ -309,6 +316,8 @@ class Subscriber:
                     with suppress(asyncio.TimeoutError):
                         await asyncio.wait_for(arrived.wait(), LOOK_UP_INTERVAL_S)
                     arrived.clear()
+                    if asleep_s() > asleep_before_s + LONGEST_NAP_S:
+                        raise _Ended("the machine was asleep")
                     batch = texts[:]
                     texts.clear()
                     self._handle(batch)
@@ -331,7 +340,7 @@ class Subscriber:
 
     def _handle(self, texts: list[str | bytes]) -> None:
         if texts:
-            self._heard_at = time.monotonic()
+            self._heard_at = lasting_clock()
         events = []
         for text in texts:
             try:

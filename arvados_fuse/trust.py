@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
+
+from arvados_fuse.clock import lasting_clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -63,10 +64,10 @@ class Trust:
     was asked for; and if an event has come since that concerns it, the answer counts as too old
     already. So no change is lost to a race between an event and an answer.
 
-    clock: seconds that always run and never go back (time.monotonic)
+    clock: seconds that always run, while the machine sleeps too, and never go back
     """
 
-    def __init__(self, refresh_time_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, refresh_time_s: float, clock: Callable[[], float] = lasting_clock) -> None:
         self.refresh_time_s = refresh_time_s
         self.clock = clock
         self._ahead = 0.0  # of the clock, while the time runs

@@ -8,24 +8,20 @@ holds, Keep holds the block: it need not be sent again.
 from __future__ import annotations
 
 import threading
-import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
+
+from arvados_fuse.clock import lasting_clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from arvados_fuse.commit.copies import Copies
 
-__all__ = ["KnownBlocks", "lasting_clock"]
+__all__ = ["KnownBlocks"]
 
 MOST_BLOCKS = 4096
 """Blocks that are remembered: about a megabyte."""
-
-
-def lasting_clock() -> float:
-    """Seconds that go on while the machine sleeps, as the lives of signatures and garbage do."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class _Known(NamedTuple):

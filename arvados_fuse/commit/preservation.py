@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from arvados_fuse.commit.known import lasting_clock
+from arvados_fuse.clock import lasting_clock
 from arvados_fuse.commit.reading import read_block
 from arvados_fuse.commit.session import Stay
 from arvados_fuse.errors import AccessRefused, BlockCorrupt, BlockLost

@@ -12,11 +12,11 @@ import time
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from weakref import WeakSet
 
+from arvados_fuse.clock import lasting_clock
 from arvados_fuse.collection.draft import Draft, DraftDirectory, DraftFile
 from arvados_fuse.collection.extents import Pending
 from arvados_fuse.collection.rename import check_rename, rename
 from arvados_fuse.collection.transfer import remove, unpack
-from arvados_fuse.commit.known import lasting_clock
 from arvados_fuse.commit.numbers import FileNumbers
 from arvados_fuse.commit.outbox import Outbox
 from arvados_fuse.journal.records import (

@@ -15,11 +15,11 @@ The file system's lock is held for the steps in memory alone.
 from __future__ import annotations
 
 import logging
-import time
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from arvados_fuse.clock import lasting_clock
 from arvados_fuse.collection.delta import delta, full_manifest, settle, snapshot
 from arvados_fuse.collection.merge import rebase, shows
 from arvados_fuse.collection.tree import Tree
@@ -140,7 +140,7 @@ class Steps:
         frozen = self._freeze(session)
         if frozen is None:
             return True
-        started_at = time.monotonic()
+        started_at = lasting_clock()
         self._begin_uploads(session, frozen.taken)
         if self._is_behind(session):  # this is asked while the blocks are on their way
             self._take_over(session)
@@ -150,7 +150,7 @@ class Steps:
         self._make_journal_whole(session)  # while the blocks are on their way, too
         self.bring_blocks(session, frozen.taken)
         self._resigning.send_again(session, frozen.taken)
-        if time.monotonic() - started_at > LONG_UPLOAD_S and self._is_behind(session):
+        if lasting_clock() - started_at > LONG_UPLOAD_S and self._is_behind(session):
             return False
         return self._send(session, frozen)
 

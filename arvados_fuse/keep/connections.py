@@ -11,10 +11,11 @@ import select
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, cast
 from urllib.parse import urlsplit
+
+from arvados_fuse.clock import lasting_clock
 
 __all__ = ["BlockResponse", "Connection", "ConnectionPool", "Limits"]
 
@@ -141,7 +142,7 @@ class Connection:
             return False
         response.close()  # the connection stays; the library wants to know that the body is done
         self.reused = True
-        self.idle_since = time.monotonic()
+        self.idle_since = lasting_clock()
         return True
 
     def _connect(self, limits: Limits) -> socket.socket:
@@ -241,7 +242,7 @@ class ConnectionPool:
     def _pop_idle(self, url_base: str) -> Connection | None:
         """The most recently used connection that is not too old. The lock is held."""
         unused = self._idle.get(url_base, [])
-        oldest = time.monotonic() - _IDLE_LIMIT_S
+        oldest = lasting_clock() - _IDLE_LIMIT_S
         while unused:
             connection = unused.pop()
             if connection.idle_since >= oldest:

@@ -19,7 +19,7 @@ PACKAGE = "arvados_fuse"
 LADDER = (
     # From the ground up. Rooms on one rung do not know each other. A room is a module or a whole
     # package; inside a package modules may import each other, but not in a circle.
-    ("version", "errors", "metrics", "usage", "words"),
+    ("version", "errors", "metrics", "usage", "words", "clock"),
     ("collection", "keep"),
     ("journal",),
     ("fresh", "api", "events", "trust"),

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 from websockets.sync.server import ServerConnection, serve
 
+from arvados_fuse.clock import lasting_clock
 from arvados_fuse.events import Event, EventError, State, Subscriber, parse_event
 from arvados_fuse.metrics import Metrics
+from tests.support.sleeping import Machine
 
 COLLECTION = "zzzzz-4zz18-000000000000001"
 PROJECT = "zzzzz-j7d0g-000000000000001"
@@ -151,16 +153,21 @@ class Connection:
 
 
 class Heard:
-    """A listener that notes what it is told, in order."""
+    """A listener that notes what it is told, in order.
+
+    lost_after_s: how long ago the last sign of life was when the bus was said to be lost
+    """
 
     def __init__(self) -> None:
+        self.lost_after_s = 0.0
         self.told: queue.Queue[Any] = queue.Queue()
 
     def connected(self) -> None:
         self.told.put("connected")
 
     def lost(self, heard_at: float) -> None:
-        assert heard_at <= time.monotonic()
+        assert heard_at <= lasting_clock()
+        self.lost_after_s = lasting_clock() - heard_at
         self.told.put("lost")
 
     def changed(self, events: list[Event]) -> None:
@@ -248,6 +255,21 @@ class TestSubscriber:
         assert heard.next() == "lost"
         connection.end()
         bus.next().end()
+
+    def test_connection_from_before_the_machine_slept_is_lost(self, bus, heard, monkeypatch):
+        """It may be dead, and nobody would notice for as long as pings are waited for."""
+        machine = Machine(monkeypatch)
+        connection = bus.next()
+        assert heard.next() == "connected"
+        machine.sleep(600)
+        connection.send(message(43))
+        assert heard.next() == "lost"
+        assert heard.lost_after_s >= 600
+        again = bus.next()
+        assert "last_log_id" not in again.request  # so that the event of before is told again
+        assert heard.next() == "connected"
+        connection.end()
+        again.end()
 
     @pytest.mark.expects_log("makes no sense")
     def test_bad_events_are_logged_once_and_ignored(self, bus, heard, metrics, log_guard):

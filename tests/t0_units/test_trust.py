@@ -6,6 +6,7 @@ import pytest
 
 from arvados_fuse.trust import DOUBTS_AT_ONCE, LONGEST_TRUST_S, MOST_KEYS_REMEMBERED, Trust
 from tests.support.fakes import FakeClock
+from tests.support.sleeping import Machine
 
 REFRESH_S = 15.0
 
@@ -37,6 +38,13 @@ class TestTime:
         clock.now += 14
         assert fresh(trust, learned_at)
         clock.now += 1
+        assert not fresh(trust, learned_at)
+
+    def test_goes_on_while_the_machine_sleeps(self, monkeypatch):
+        machine = Machine(monkeypatch)
+        trust = Trust(REFRESH_S)
+        learned_at = trust.now()
+        machine.sleep(REFRESH_S)
         assert not fresh(trust, learned_at)
 
     def test_stands_still_while_changes_are_told(self, followed, clock):

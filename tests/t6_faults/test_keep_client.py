@@ -26,6 +26,7 @@ from arvados_fuse.keep.client import KeepClient
 from arvados_fuse.keep.services import ServiceList
 from arvados_fuse.metrics import Metrics
 from tests.support.fake_keep import SIGNATURE, Bend, FakeKeep, impatient_client, is_waiting
+from tests.support.sleeping import Machine
 
 BLOCK = bytes(range(256)) * 1024  # 256 KiB
 SECRET = "secret"
@@ -193,6 +194,19 @@ def test_a_connection_that_was_long_unused_is_not_tried(
     locator = keep.store(BLOCK)
     Sink().fetch(client, locator)
     monkeypatch.setattr(connections, "_IDLE_LIMIT_S", -1.0)
+    Sink().fetch(client, locator)
+    assert keep.connections == 2
+    client.close()
+
+
+def test_a_connection_from_before_the_machine_slept_is_not_tried(
+    keep: FakeKeep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine(monkeypatch)
+    client = impatient_client(keep)
+    locator = keep.store(BLOCK)
+    Sink().fetch(client, locator)
+    machine.sleep(60.0)
     Sink().fetch(client, locator)
     assert keep.connections == 2
     client.close()
