@@ -9,6 +9,7 @@ import shelve
 import sqlite3
 import stat
 import subprocess
+import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -248,7 +249,7 @@ def test_pip_installs_a_package(work, source):
             f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         )
         archive.writestr(f"{info}/RECORD", "")
-    pip = ("python3", "-m", "pip", "install", "--quiet", "--no-index", "--no-deps")
+    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps")
     work.run(*pip, "--disable-pip-version-check", "--target", "packages", wheel)
     program = "import sys; sys.path.insert(0, 'packages'); import parcel; print(parcel.VALUE)"
     assert work.run("python3", "-c", program) == "7\n"
