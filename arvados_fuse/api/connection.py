@@ -69,6 +69,8 @@ class Connection:
 
     Every method raises NoSuchEntry for what is not there or cannot be seen, AccessRefused for a
     token that is not accepted, TimedOut, ClusterUnreachable, ClusterError, or RecordError.
+
+    moved_at: when the host last answered, in seconds of time.monotonic
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Connection:
         self._idle: list[Any] = []
         self._patience_s = math.inf
         self._hurried = threading.Event()
+        self.moved_at = -math.inf
         _check_reachable(host, insecure)
 
     def use_token(self, token: str) -> None:
@@ -176,6 +179,7 @@ class Connection:
             raise
         except Exception as error:
             raise translated(error, self._host, self._token) from error
+        self.moved_at = time.monotonic()
         idle.append(client)  # to the list of its token
         return answer
 

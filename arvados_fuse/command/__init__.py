@@ -12,7 +12,8 @@ In the order of a mount's life:
   `layout` makes the root, `listening` hears of changes by others, `writing` brings ours to the
   cluster; `mountpoint` looks after the directory that it is mounted on;
 - `logs`, `crunchstat` and `status` tell how it is; `renewal` takes a new token;
-- `ending` obeys signals, `progress` tells what is still to be saved (`units`: as people read it);
+- `ending` obeys signals, `patience` says how long the cluster is waited for then, and `progress`
+  what is still to be saved (`units`: as people read it);
 - without a mount: `unmounting` for its options, `leftovers` and `recommit` for `--recover`.
 
 Nothing below this package sees arguments or environment variables.

@@ -1,5 +1,8 @@
 """What signals do to a mount: SIGTERM and SIGINT end it, SIGHUP makes it read its token again.
 
+SIGINT while what was written is being saved is somebody at a keyboard who does not want to wait.
+SIGTERM then is nothing new: service managers send it to whatever is still there.
+
 llfuse lets a signal interrupt its main loop and wake its workers, but either can go to sleep just
 after it looked and just before the signal comes, and then sleeps on. So the signals are blocked
 everywhere, and one thread waits for them. It ends the mount from the outside, as `fusermount -u`
@@ -12,6 +15,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -32,6 +36,10 @@ SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 END_TIME_LIMIT_S = 2.0
 """How long the main loop may take to end; it does at once, unless the mount is still in use."""
 
+SAME_SIGNAL_S = 1.0
+"""Signals that come so soon after the one that ends the mount are the same one: some programs that
+start others pass on what the terminal has sent to all of them."""
+
 
 @contextmanager
 def signals_blocked() -> Iterator[None]:
@@ -51,6 +59,8 @@ def obey_signals(
     stop_waiting: Callable[[], None],
     finish: Callable[[], int],
     renew: Callable[[], None],
+    *,
+    leave: Callable[[], None],
 ) -> threading.Event:
     """Do what signals tell the mount on `mount_dir`.
 
@@ -60,6 +70,7 @@ def obey_signals(
     finish: saves what is not saved, and returns the exit code; called here only if the main loop
         does not end
     renew: what SIGHUP asks for, unless it says that our terminal is gone: that is the end too
+    leave: makes `finish` leave what is not saved yet
     Returns the event to set when the main loop has ended.
     """
     ended = threading.Event()
@@ -71,6 +82,16 @@ def obey_signals(
         while number == signal.SIGHUP and _has_terminal() == had_terminal:
             renew()
             number = signal.sigwait(SIGNALS)
+        if not ended.is_set():
+            end(number)
+            time.sleep(SAME_SIGNAL_S)
+            _forget_pending()
+            number = signal.sigwait(SIGNALS)
+        while number != signal.SIGINT:
+            number = signal.sigwait(SIGNALS)
+        leave()
+
+    def end(number: int) -> None:
         log.info("Ending: received %s.", signal.Signals(number).name)
         stop_waiting()
         try:
@@ -81,10 +102,16 @@ def obey_signals(
             # Open files keep an unmounted file system alive. Without this process, their users
             # get "not connected".
             log.warning("Ended while programs still had files or directories open.")
-            os._exit(finish())
+            threading.Thread(target=lambda: os._exit(finish()), name="finish", daemon=True).start()
 
     threading.Thread(target=wait, name="signals", daemon=True).start()
     return ended
+
+
+def _forget_pending() -> None:
+    """Forget the signals that wait to be waited for."""
+    while signal.sigtimedwait(SIGNALS, 0) is not None:
+        pass
 
 
 def _has_terminal() -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from arvados_fuse.command import background, mountpoint
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
+
+SAME_SIGNAL_S = 1.0
+"""A signal that comes so soon after the end of the command was meant for the command."""
 
 
 def run(
@@ -43,6 +48,7 @@ def run(
         try:
             code = _run(command, signals)
         finally:
+            signals.forward_to_mount(process)
             ended = _end(mount_dir, process, may_have_changes)
         return code or ended
 
@@ -73,12 +79,15 @@ def _end(mount_dir: Path, process: int, may_have_changes: bool) -> int:
 
 
 class _Signals(contextlib.AbstractContextManager["_Signals"]):
-    """What signals do: end the start of the mount, and from then on go to the command."""
+    """What signals do: end the start of the mount, and from then on go to the command.
+
+    When that has ended SIGINT goes to the mount, which may take long to save what was written.
+    """
 
     def __init__(self) -> None:
         self._holding = False
         self._held: int | None = None
-        self._child: subprocess.Popen[bytes] | None = None
+        self._send: Callable[[int], None] | None = None
 
     def __enter__(self) -> _Signals:
         self._before = {number: signal.signal(number, self._receive) for number in FORWARDED}
@@ -94,13 +103,24 @@ class _Signals(contextlib.AbstractContextManager["_Signals"]):
 
     def forward_to(self, child: subprocess.Popen[bytes]) -> None:
         """Pass signals on to `child`, first the one that was kept for it."""
-        self._child = child
+        self._send = child.send_signal
         if self._held is not None:
             child.send_signal(self._held)
 
+    def forward_to_mount(self, process: int) -> None:
+        """Pass SIGINT on to the process of the mount, which is there until it is waited for."""
+        since = time.monotonic()
+
+        def send(number: int) -> None:
+            if number == signal.SIGINT and time.monotonic() > since + SAME_SIGNAL_S:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, number)
+
+        self._send = send
+
     def _receive(self, number: int, _: FrameType | None) -> None:
-        if self._child is not None:
-            self._child.send_signal(number)
+        if self._send is not None:
+            self._send(number)
         elif self._holding:
             self._held = number
         else:

@@ -90,9 +90,19 @@ def serve(settings: Settings, ready: Callable[[], None]) -> int:
     writer = system.writer
 
     def finish() -> int:
-        return 0 if writer is None or writer.finish() else EXIT_UNSAVED
+        if writer is None or writer.finish():
+            return 0
+        if writer.has_given_up:
+            os._exit(EXIT_UNSAVED)  # threads that wait for the cluster would keep the process
+        return EXIT_UNSAVED
 
-    ended = obey_signals(settings.mount_dir, system.stop_waiting, finish, system.renewal.renew)
+    ended = obey_signals(
+        settings.mount_dir,
+        system.stop_waiting,
+        finish,
+        system.renewal.renew,
+        leave=writer.leave if writer is not None else lambda: None,
+    )
     kernel.start()
     if settings.crunchstat_interval_s:
         report(system.operations, system.metrics, settings.crunchstat_interval_s)

@@ -25,6 +25,9 @@ LINE_INTERVAL_S = 0.5
 LOG_INTERVAL_S = 10.0
 """Between two lines in the log."""
 
+_WAY_OUT = " (Ctrl-C: leave the rest to the next mount)"
+"""What is added on a terminal."""
+
 _ERASE = "\r\033[K"
 """Goes to the beginning of a terminal's line, and empties it (ECMA-48, "erase in line")."""
 
@@ -89,7 +92,7 @@ def _report(
             continue
         sentence = progress.sentence(left(), now)
         if terminal is not None:
-            terminal.write(f"{_ERASE}{sentence}")
+            terminal.write(f"{_ERASE}{sentence}{_WAY_OUT}")
             terminal.flush()
             has_line = True
         if now >= next_log_at:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from arvados_fuse.api.writing import ArvadosWriting
 from arvados_fuse.collection.tree import Tree
 from arvados_fuse.command import owners
+from arvados_fuse.command.patience import Patience
 from arvados_fuse.command.problem import CommandError
 from arvados_fuse.command.progress import Left, reported
 from arvados_fuse.commit.committer import Committer
@@ -74,6 +75,7 @@ class Writer:
         self._connection = cluster.connection
         self._locked = locked
         self._finishing = threading.Lock()
+        self._patience: Patience | None = None  # of the end
         self._is_saved: bool | None = None  # known when it has finished
         user_uuid = cluster.user_uuid()
         about = About(
@@ -159,6 +161,16 @@ class Writer:
         self._keep.close()
         self._journal.close()
 
+    @property
+    def has_given_up(self) -> bool:
+        """Whether `finish` did not wait for all: the process has to end by itself then."""
+        return self._patience is not None and self._patience.is_over()
+
+    def leave(self) -> None:
+        """Let `finish` wait no longer, if it does: what is not saved stays in the journal."""
+        if self._patience is not None:
+            self._patience.end()
+
     def finish(self) -> bool:
         """Commit what is left, once, when no request comes any more. Returns whether all is saved.
 
@@ -173,10 +185,14 @@ class Writer:
         # What waits for a cluster that is away waits no longer; what gets on takes its time.
         self._connection.limit_patience(LAST_PATIENCE_S)
         self._keep.limit_patience(LAST_PATIENCE_S)
+        self._patience = patience = Patience(
+            lambda: max(self._keep.moved_at, self._connection.moved_at)
+        )
         with reported(self._left):
-            failed = self._committer.finish()
-        self._keep.close()
-        self._journal.close()
+            failed = self._committer.finish(patience.is_over)
+        if not patience.is_over():  # else threads may still be at work
+            self._keep.close()
+            self._journal.close()
         for session in failed:
             log.error(
                 "What was written to %s is not committed; it is in %s, and the next mount of this"

@@ -20,6 +20,7 @@ from arvados_fuse.errors import Busy, FileSystemError
 from arvados_fuse.words import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from arvados_fuse.api import Item
@@ -46,6 +47,9 @@ END_TIME_LIMIT_S = 2.0
 LONGEST_WITHOUT_S = 60.0
 """How long a session that is never quiet, and that nobody asks to commit, goes without a commit.
 Each one ends blocks that are not full."""
+
+LOOK_AGAIN_S = 0.5
+"""How often to ask whether there is still hope, at the end."""
 
 FIRST_RETRY_S = 2.0
 LONGEST_RETRY_S = 60.0
@@ -313,10 +317,13 @@ class Committer:
         if outcome is not None:
             raise outcome.again()
 
-    def finish(self) -> list[Session]:
+    def finish(self, is_hopeless: Callable[[], bool]) -> list[Session]:
         """Commit everything, once, and end the threads. Returns what could not be committed.
 
         Called when no request comes any more, without the lock.
+
+        is_hopeless: asked from time to time. If it says so nothing is waited for, neither commits
+            nor threads: the process has to end then, and leaves what a crash would leave
         """
         with self._changed:
             asked = {
@@ -324,9 +331,14 @@ class Committer:
                 for session, plan in self._plans.items()
                 if not session.is_scratch
             }
-            self._changed.wait_for(
-                lambda: all(plan.done >= number for plan, number in asked.values())
-            )
+            while any(plan.done < number for plan, number in asked.values()):
+                if is_hopeless():
+                    return [
+                        session
+                        for session, (plan, number) in asked.items()
+                        if plan.done < number or plan.outcome is not None
+                    ]
+                self._changed.wait(LOOK_AGAIN_S)
             self._ending = True
             self._due.notify_all()
         for thread in self._threads:

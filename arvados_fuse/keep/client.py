@@ -49,6 +49,7 @@ class KeepClient:
     insecure, ca_file: whom to trust (see ConnectionPool)
     retries: rounds over the services after the first
     metrics: where requests and bytes are counted
+    moved_at: when a service last took bytes of a block, or answered, in seconds of time.monotonic
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class KeepClient:
         self._hurried = threading.Event()  # also when closing
         self._patience_s = math.inf
         self._has_warned_of_classes = False
+        self.moved_at = -math.inf
 
     def with_token(self, token: str) -> "KeepClient":
         """A client that shares everything with this one but asks with another token.
@@ -240,6 +242,7 @@ class KeepClient:
             return connection.ask(locator, headers, limits)
 
         with self._exchanges.begin(service, round_number, send) as exchange:
+            self.moved_at = time.monotonic()
             exchange.is_reusable = exchange.response.status != http.client.OK
             transfer.check_head(exchange.response)
             transfer.receive_body(exchange.response)
@@ -275,6 +278,7 @@ class KeepClient:
         watch = SpeedWatch(self._timeouts.slowest)
 
         def sent(size: int) -> None:
+            self.moved_at = time.monotonic()
             self._metrics.keep_put_bytes += size
             watch.count(size)
 
@@ -287,6 +291,7 @@ class KeepClient:
 
         try:
             with self._exchanges.begin(service, round_number, send) as exchange:
+                self.moved_at = time.monotonic()
                 placement.receive(service, exchange)
         except TryFailed as failure:
             # Without its traceback, which would hold on to the memory of the block.

@@ -85,7 +85,7 @@ def committer(tmp_path: Any, steps: Any) -> Iterator[Committer]:
     )
     committer.start()
     yield committer
-    committer.finish()
+    committer.finish(lambda: False)
     journal.close()
 
 

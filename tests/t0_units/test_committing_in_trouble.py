@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
@@ -19,11 +20,20 @@ from tests.support.journals import ABOUT_US, UUID
 
 
 class BadTimes:
-    """Steps and uploads of a cluster in trouble. error: how commits end"""
+    """Steps and uploads of a cluster in trouble.
+
+    error: how commits end
+    answers: set unless it hangs
+    """
 
     error: FileSystemError | None = None
 
+    def __init__(self) -> None:
+        self.answers = threading.Event()
+        self.answers.set()
+
     def commit(self, _session: Session) -> None:
+        self.answers.wait()
         if self.error is not None:
             raise self.error
 
@@ -56,7 +66,8 @@ def committer(tmp_path: Any, cluster: Any) -> Iterator[Committer]:
     committer.start()
     yield committer
     cluster.error = None
-    committer.finish()
+    cluster.answers.set()
+    committer.finish(lambda: False)
     journal.close()
 
 
@@ -99,3 +110,10 @@ def test_trouble_that_was_over_is_told_again(
         committer.commit(session)
     trouble = f"Cannot commit {UUID}, and will try again until it succeeds: nobody answers"
     assert caplog.messages == [trouble, f"Committed {UUID} after 1 failure."] * 2
+
+
+def test_the_end_does_not_wait_when_there_is_no_hope(
+    committer: Committer, session: Session, cluster: BadTimes
+) -> None:
+    cluster.answers.clear()
+    assert committer.finish(lambda: True) == [session]

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -50,6 +51,29 @@ class TestExitCode:
         file.touch(mode=0o644)
         assert run(str(file)) == 13
         assert "Permission denied" in capfd.readouterr().err
+
+
+class TestEnd:
+    """The mount takes long to end, as it does when it has much to save."""
+
+    def test_is_hurried_by_sigint_alone(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(execute, "SAME_SIGNAL_S", 0.0)
+        mount = subprocess.Popen(
+            [sys.executable, "-c", "import sys; sys.stdin.read(1)"], stdin=subprocess.PIPE
+        )
+        for delay_s, number in ((0.5, signal.SIGTERM), (1.0, signal.SIGINT)):
+            threading.Timer(delay_s, os.kill, (os.getpid(), number)).start()
+        code = execute.run(["true"], tmp_path, lambda: mount.pid, may_have_changes=True)
+        assert code == -signal.SIGINT
+        mount.returncode = code
+        mount.stdin.close()
+
+    def test_is_not_hurried_by_what_was_meant_for_the_command(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(execute, "SAME_SIGNAL_S", 1000.0)
+        mount = subprocess.Popen(["sleep", "1"])
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+        assert execute.run(["true"], tmp_path, lambda: mount.pid, may_have_changes=True) == 0
+        mount.returncode = 0
 
 
 class TestCommand:

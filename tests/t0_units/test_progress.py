@@ -33,8 +33,7 @@ MB = 1_000_000
         (
             Left(1, 1, 0),
             100,
-            "Saving: 400.0 MB of 400.0 MB, 1 file in 1 collection left, 4.0 MB/s,"
-            " about 0 s to go",
+            "Saving: 400.0 MB of 400.0 MB, 1 file in 1 collection left, 4.0 MB/s, about 0 s to go",
         ),
     ],
 )

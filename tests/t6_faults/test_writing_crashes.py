@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from arvados_fuse.command.ending import SAME_SIGNAL_S
 from arvados_fuse.command.writing import LAST_PATIENCE_S
 from arvados_fuse.journal.chunks import chunk_name
 from arvados_fuse.journal.records import Write
 from arvados_fuse.journal.recovery import Orphan
-from tests.support.mounts import END_TIME_LIMIT_S, RunningMount
+from tests.support.mounts import END_TIME_LIMIT_S, RunningMount, is_mounted
+from tests.support.patience import wait_until
 from tests.support.workplace import new_collection, saved, shown
 from tests.support.write_load import WriteLoad
 
@@ -139,6 +142,35 @@ def test_a_cluster_that_is_gone_for_good_ends_in_75_and_a_journal_for_the_next_m
     after = mount(uuid)
     assert shown(after.directory) == saved(cluster.api(), uuid)
     assert (after / "second").read_bytes() == b"kept " * 1000
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM, None])
+def test_sigint_while_saving_leaves_the_rest_to_the_next_mount(cluster, mount, first):
+    """The cluster hangs. Whoever sits there need not wait until it is thought to be away."""
+    uuid = new_collection(cluster.api())
+    running = mount(uuid, "--commit-delay", "600")
+    (running / "first").write_bytes(b"committed at once")
+    (running / "second").write_bytes(b"kept")
+    os.kill(cluster.pid, signal.SIGSTOP)
+    try:
+        if first is None:
+            subprocess.run(["fusermount", "-u", running.directory], check=True)
+        else:
+            running.process.send_signal(first)
+        wait_until(lambda: not is_mounted(running.directory))
+        time.sleep(2 * SAME_SIGNAL_S)
+        running.process.send_signal(signal.SIGTERM)  # which service managers send after the first
+        assert running.process.poll() is None
+        running.process.send_signal(signal.SIGINT)
+        assert running.process.wait(END_TIME_LIMIT_S) == 75
+    finally:
+        os.kill(cluster.pid, signal.SIGCONT)
+    line = "Interrupted: what is not saved yet is left to the next mount."
+    running.expected_log += [line, f"What was written to {uuid} is not committed"]
+    assert running.log.count(line) == 1
+    after = mount(uuid)
+    assert saved(cluster.api(), uuid) == {"first": b"committed at once", "second": b"kept"}
+    assert after.unmount() == 0
 
 
 def test_commits_that_fail_are_told_once_and_in_the_record_of_the_mount(cluster, mount):
