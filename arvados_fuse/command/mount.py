@@ -331,17 +331,17 @@ def _why_refused_to_users(settings: Settings) -> str:
     status = place.stat()
     if mountpoint.fusermount() is None:
         return mountpoint.NO_FUSERMOUNT
-    if not owners.is_known(os.getuid()):
-        return (
-            f"FUSE mounts only for users that the machine knows: the number {os.getuid()} has no"
-            " line in /etc/passwd."
-        )
     if not os.access(place, os.W_OK):
         return f"You may not mount on {place}: you cannot write to it."
     if status.st_mode & stat.S_ISVTX and status.st_uid != os.getuid():
         return (
             f"You may not mount on {place}: it is sticky, as /tmp is, and belongs to"
             f" {owners.name(status.st_uid)}. Make a directory in it."
+        )
+    if not owners.is_known(os.getuid()):
+        return (
+            f"FUSE mounts only for users that the machine knows: the number {os.getuid()} has no"
+            " line in /etc/passwd."
         )
     if settings.allow_other:
         return "FUSE refused --allow-other: /etc/fuse.conf needs the line user_allow_other."
