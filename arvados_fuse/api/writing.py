@@ -88,8 +88,11 @@ class ClusterWriting(Protocol):
     def move_collection(self, uuid: str, owner_uuid: str, name: str) -> Item:
         """Give a collection another owner and name."""
 
-    def trash_collection(self, uuid: str) -> None:
-        """Move a collection to the trash."""
+    def trash_collection(self, uuid: str) -> Item:
+        """Move a collection to the trash; return what it was then."""
+
+    def untrash_collection(self, uuid: str) -> None:
+        """Take a collection out of the trash."""
 
 
 class ArvadosWriting:
@@ -222,6 +225,10 @@ class ArvadosWriting:
             )
         )
 
-    def trash_collection(self, uuid: str) -> None:
-        """Move a collection to the trash."""
-        self._send(lambda client: client.collections().delete(uuid=uuid))
+    def trash_collection(self, uuid: str) -> Item:
+        """Move a collection to the trash; return what it was then."""
+        return collection_item(self._send(lambda client: client.collections().delete(uuid=uuid)))
+
+    def untrash_collection(self, uuid: str) -> None:
+        """Take a collection out of the trash."""
+        self._send(lambda client: client.collections().untrash(uuid=uuid))

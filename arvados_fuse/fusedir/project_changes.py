@@ -5,6 +5,7 @@ Subprojects and other objects stay as they are, as with the official driver.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from arvados_fuse.errors import (
@@ -26,11 +27,14 @@ from arvados_fuse.fusedir.names import check_new_name
 
 if TYPE_CHECKING:
     from arvados_fuse.api import Item
+    from arvados_fuse.api.writing import ClusterWriting
     from arvados_fuse.commit.writing import Writing
     from arvados_fuse.fresh import FreshBase
     from arvados_fuse.fusefile import File
 
 __all__ = ["ChangingProject"]
+
+log = logging.getLogger(__name__)
 
 
 class ChangingProject(Directory):
@@ -124,15 +128,23 @@ class ChangingProject(Directory):
         return self.came(name, made[0])
 
     def rmdir(self, name: str) -> None:
-        """Move an empty collection to the trash. May give the lock up. Raises NotEmpty."""
+        """Move an empty collection to the trash. May give the lock up. Raises NotEmpty.
+
+        If others have put something into it meanwhile, it comes back.
+        """
         writing = self.check_writable()
         collection = self._collection(name)
-        collection.refresh()
-        if not collection.is_empty():
-            raise NotEmpty(f"The collection {name!r} is not empty.")
-        collection.commit()
         ident = collection.ident
-        self.once(f"trash {ident}", lambda: writing.cluster.trash_collection(ident), lambda _: None)
+        with collection.in_use():
+            _check_empty(collection)
+            collection.commit()
+            _check_empty(collection)  # somebody may have made something meanwhile
+            version = collection.version
+        is_gone: list[bool] = []
+        self.once(f"trash {ident}", lambda: _trash(writing.cluster, ident, version), is_gone.append)
+        if not all(is_gone):
+            collection.invalidate()
+            raise NotEmpty(f"Others have just put something into {collection.path()}.")
         self.went(name)
 
     def move(self, name: str, target: Directory, new_name: str) -> None:
@@ -204,3 +216,31 @@ class ChangingProject(Directory):
         if not isinstance(thing, CollectionDirectory):
             raise NotPermitted(f"{name!r} is no collection, and stays where and as it is.")
         return thing
+
+
+def _check_empty(collection: CollectionDirectory) -> None:
+    """Raise NotEmpty if there is something in a collection. May give the lock up."""
+    if not collection.is_empty():
+        raise NotEmpty(f"The collection {collection.path()} is not empty.")
+
+
+def _trash(cluster: ClusterWriting, uuid: str, version: str) -> bool:
+    """Move a collection to the trash; whether it stays there, as it was of this version.
+
+    No request of the API trashes only what is empty, or of a version. (Arvados documentation,
+    "Trashing and untrashing data".)
+    """
+    trashed = cluster.trash_collection(uuid)
+    if trashed.portable_data_hash == version:
+        return True
+    try:
+        cluster.untrash_collection(uuid)
+    except FileSystemError as error:
+        log.error(
+            "The collection %s was removed while others put something into it, and stays in the"
+            " trash: %s",
+            uuid,
+            error,
+        )
+        raise
+    return False

@@ -49,6 +49,20 @@ class TestNames:
         assert errno_of(os.rename, project / "full", project / ".arvados#new") == "EPERM"
 
 
+def test_a_collection_into_which_others_have_just_put_something_is_not_removed(mount, api, uuid):
+    """The mount does not know of it yet; what the cluster trashes tells."""
+    body = {"name": "empty", "owner_uuid": uuid}
+    collection = api.collections().create(body=body).execute()["uuid"]
+    arguments = ("--refresh-time", "86400", "--disable-event-listening")
+    project = mount("--read-write", *arguments, "--project", uuid).directory
+    assert os.listdir(project / "empty") == []
+    body = {"manifest_text": f". {FOO} 0:3:new\n"}
+    api.collections().update(uuid=collection, body=body).execute()
+    assert errno_of(os.rmdir, project / "empty") == "ENOTEMPTY"
+    assert os.listdir(project / "empty") == ["new"]
+    assert api.collections().get(uuid=collection).execute()["is_trashed"] is False
+
+
 class TestMoves:
     def test_of_a_collection_over_another_are_refused(self, project):
         for old, new in (("full", "empty"), ("empty", "full")):
