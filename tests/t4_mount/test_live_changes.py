@@ -131,6 +131,28 @@ class TestCollection:
         wait_for(lambda: (root / "run" / "changes").read_bytes() == b"the second version")
         assert (root / "run" / "changes").stat().st_ino != before
 
+    def test_more_files_at_once_than_the_queue_to_the_kernel_holds(
+        self, cluster, api, record, root
+    ):
+        """llfuse's has a thousand places. None is lost, and requests go on meanwhile."""
+        count = 3000
+
+        def become(content):
+            locator = arvados.KeepClient(api_client=api).put(content, copies=1)
+            files = " ".join(f"0:{len(content)}:f{number}" for number in range(count))
+            text = f". {locator} {files}\n"
+            api.collections().update(uuid=record["uuid"], body={"manifest_text": text}).execute()
+
+        def sizes():
+            return {os.stat(root / "run" / f"f{number}").st_size for number in range(count)}
+
+        become(b"one")
+        wait_for(lambda: sizes() == {3})
+        become(b"three")
+        wait_for(lambda: os.listdir(root) == ["run"] and sizes() == {5})
+        api.collections().update(uuid=record["uuid"], body={"manifest_text": ""}).execute()
+        wait_for(lambda: not any((root / "run" / f"f{n}").exists() for n in range(count)))
+
     def test_new_file_appears_and_removed_one_goes(self, cluster, record, root):
         assert not (root / "run" / "new").exists()
         assert (root / "run" / "same").exists()
