@@ -352,7 +352,7 @@ class Session:
         generation = self.journal.rotate().generation
         self.numbers.keep(())
         with self._unlocked:
-            self.journal.committed(generation, base, {})
+            self.journal.committed(generation, base)
         self.journal_base = base  # only now: on a full disk it is not
 
     def adopt(self) -> None:

@@ -180,7 +180,7 @@ class Steps:
         self.bring_blocks(session, taken)
         with self._locked:
             session.outbox.committed()
-        session.journal.committed(sealed.generation, "", {})
+        session.journal.committed(sealed.generation, "")
         if unreadable is not None:
             raise unreadable
         return full_manifest(taken)

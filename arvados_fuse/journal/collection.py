@@ -219,18 +219,12 @@ class CollectionJournal:
             )
             return Sealed(last.number, chunks)
 
-    def committed(
-        self,
-        generation: int,
-        portable_data_hash: str,
-        attached: Mapping[int, str],
-        contents: Mapping[int, Content] = MappingProxyType({}),
-    ) -> None:
+    def committed(self, generation: int, portable_data_hash: str) -> None:
         """The cluster has everything up to a generation: forget it. Waits for the disk.
 
-        As `note_committed` and then `shorten`.
+        As `note_committed`, for when later records use no identifiers of before, and `shorten`.
         """
-        self.note_committed(generation, portable_data_hash, attached, contents)
+        self.note_committed(generation, portable_data_hash, {})
         self.shorten()
 
     def note_committed(

@@ -91,7 +91,8 @@ def test_a_rotation_seals_and_a_commit_removes(journal: CollectionJournal, tmp_p
     assert sealed == (1, (old,))
     assert old.is_sealed
     new = write(journal, b"new")
-    journal.committed(1, "v1", {1: "a"})
+    journal.note_committed(1, "v1", {1: "a"})
+    journal.shorten()
     names = {path.name for path in (tmp_path / UUID).iterdir()}
     assert names == {"log-000002", f"chunk-{new.number:06d}"}
     assert old.read(0, 3) == b"old"
@@ -106,7 +107,7 @@ def test_a_failed_commit_is_part_of_the_next(journal: CollectionJournal) -> None
     journal.rotate()
     second = write(journal, b"second")
     assert journal.rotate() == (2, (first, second))
-    journal.committed(2, "v2", {})
+    journal.committed(2, "v2")
     assert journal.is_empty
 
 
@@ -141,7 +142,7 @@ def test_what_is_committed_is_not_brought_to_the_disk(
 
 def test_a_generation_is_committed_only_when_sealed(journal: CollectionJournal) -> None:
     with pytest.raises(ValueError, match="not sealed"):
-        journal.committed(1, "v1", {})
+        journal.committed(1, "v1")
 
 
 def test_a_generation_that_was_forgotten_with_a_later_one_is_no_more(
@@ -150,8 +151,8 @@ def test_a_generation_that_was_forgotten_with_a_later_one_is_no_more(
     journal.rotate()
     journal.rotate()
     write(journal, b"later")
-    journal.committed(2, "v2", {})
-    journal.committed(1, "v1", {})
+    journal.committed(2, "v2")
+    journal.committed(1, "v1")
     recovered = orphan(tmp_path).read(UUID)
     assert recovered is not None
     assert recovered.portable_data_hash == "v2"
@@ -163,12 +164,12 @@ def test_bytes_stay_for_a_record_that_comes_after_the_rotation(
     """The record is in the new generation, the bytes are in a chunk of the old one."""
     chunk, offset = journal.append(b"bytes")
     journal.rotate()
-    journal.committed(1, "v1", {})
+    journal.committed(1, "v1")
     journal.record(Write(1, 0, 5, chunk.number, offset))
     recovered = orphan(tmp_path).read(UUID)
     assert recovered is not None
     assert recovered.chunks[chunk.number].read(offset, 5) == b"bytes"
-    journal.committed(journal.rotate().generation, "v2", {})
+    journal.committed(journal.rotate().generation, "v2")
     assert not list((tmp_path / UUID).glob("chunk-*"))
 
 
@@ -176,7 +177,7 @@ def test_bytes_that_get_no_record_go_with_the_commit_or_after_it(
     journal: CollectionJournal, tmp_path: Path
 ) -> None:
     chunk, _ = journal.append(b"bytes")
-    journal.committed(journal.rotate().generation, "v1", {})
+    journal.committed(journal.rotate().generation, "v1")
     assert list((tmp_path / UUID).glob("chunk-*"))
     journal.abandon(chunk)
     assert not list((tmp_path / UUID).glob("chunk-*"))
@@ -188,7 +189,7 @@ def test_it_is_empty_when_all_is_committed(journal: CollectionJournal) -> None:
     assert not journal.is_empty
     sealed = journal.rotate()
     assert not journal.is_empty
-    journal.committed(sealed.generation, "v1", {})
+    journal.committed(sealed.generation, "v1")
     assert journal.is_empty
 
 
@@ -272,7 +273,7 @@ def test_room_is_that_of_all_collections(mount: Journal) -> None:
     with pytest.raises(NoSpace):
         mount.wait_for_room(10, 0)
     sealed = journal.rotate()
-    journal.committed(sealed.generation, "v1", {})
+    journal.committed(sealed.generation, "v1")
     del sealed
     mount.wait_for_room(10, 0)
     assert mount.used_bytes < 200, "lines of the log"

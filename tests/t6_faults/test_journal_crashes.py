@@ -138,10 +138,10 @@ def test_a_commit_makes_room_on_a_full_disk(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite", pwrite)
-        journal.committed(sealed.generation, "v1", {})
+        journal.committed(sealed.generation, "v1")
     assert is_given_up
     assert journal.is_empty
-    journal.committed(journal.rotate().generation, "v2", {})
+    journal.committed(journal.rotate().generation, "v2")
     assert (tmp_path / "reserve").stat().st_size == reserve_size, "it is taken again"
 
 
@@ -162,7 +162,7 @@ def test_bytes_that_the_disk_has_lost_are_not_forgotten_by_trying_again(
             journal.sync()
     with pytest.raises(JournalError):
         journal.sync()
-    journal.committed(journal.rotate().generation, "v1", {})
+    journal.committed(journal.rotate().generation, "v1")
     journal.record(Create(2, "b"))
     journal.sync()
 
@@ -243,7 +243,8 @@ for commit in range(3):
     sealed = collection.rotate()
     assert sum(chunk.size for chunk in sealed.chunks) == written
     if commit < 2:
-        collection.committed(sealed.generation, f"v{commit + 1}", {1: "a"})
+        collection.note_committed(sealed.generation, f"v{commit + 1}", {1: "a"})
+        collection.shorten()
     del sealed
 print(written, flush=True)
 """
