@@ -35,7 +35,16 @@ from arvados_fuse.collection.extents import ChunkLike, ExtentMap, Spot
 from arvados_fuse.collection.table import Segment
 from arvados_fuse.collection.tree import TreeDirectory
 
-__all__ = ["Delta", "FrozenFile", "Snapshot", "delta", "full_manifest", "settle", "snapshot"]
+__all__ = [
+    "Delta",
+    "FrozenFile",
+    "Snapshot",
+    "delta",
+    "full_manifest",
+    "settle",
+    "settle_contents",
+    "snapshot",
+]
 
 
 class FrozenFile(NamedTuple):
@@ -100,6 +109,7 @@ class Snapshot:
         self.places: list[_Place] = []  # of directories after what is in them
         self.content: _FrozenDirectory | None = None  # if everything was asked for
         self.spots: list[tuple[ChunkLike, Sequence[Spot]]] = []
+        self.settled_files = 0  # how many of the files are settled
 
     @property
     def is_expressible(self) -> bool:
@@ -184,8 +194,7 @@ def settle(taken: Snapshot) -> None:
     Takes the time of what was committed. Files that have not changed since have the blocks of
     Keep as their extents from now on; those that have, as far as they share a chunk.
     """
-    for frozen in taken.files:
-        _settle_file(frozen, taken.spots)
+    settle_contents(taken, len(taken.files))
     for directory, name, _entry in taken.places:
         gone = directory.settled.get(name)
         if gone is not None:
@@ -197,6 +206,18 @@ def settle(taken: Snapshot) -> None:
             entry.settled_at = (directory, name)
     for directory, name, _entry in taken.places:
         directory.note(name)
+
+
+def settle_contents(taken: Snapshot, most: int) -> None:
+    """Note of the next ``most`` files of a snapshot that the cluster has their bytes.
+
+    It is the longer part of ``settle``, and can be done before that, in steps between which the
+    lock is given up. No rebase may come between the first of them and ``settle``.
+    """
+    end = taken.settled_files + most
+    for frozen in taken.files[taken.settled_files : end]:
+        _settle_file(frozen, taken.spots)
+    taken.settled_files = end
 
 
 def _settle_file(frozen: FrozenFile, spots: list[tuple[ChunkLike, Sequence[Spot]]]) -> None:

@@ -109,14 +109,16 @@ class ExtentMap:
 
     They are kept in pages of some hundred, as in the leaves of a B-tree with one inner node. So a
     write in the midst of a hundred thousand extents moves a few of them, and one at the end none.
+    A copy shares the pages until one of the two changes.
 
     size: of the file, in bytes
     """
 
-    __slots__ = ("_firsts", "_pages", "size")
+    __slots__ = ("_firsts", "_is_shared", "_pages", "size")
 
     def __init__(self) -> None:
         self.size = 0
+        self._is_shared = False  # whether pages may be another map's, too: they stay as they are
         self._pages: list[_Page] = []  # none of them empty
         self._firsts: list[int] = []  # where each page begins
 
@@ -129,11 +131,11 @@ class ExtentMap:
         return extents
 
     def copy(self) -> ExtentMap:
-        """A map of its own with the same extents."""
+        """A map of its own with the same extents. Takes the same time for any number of them."""
         copied = ExtentMap()
         copied.size = self.size
-        copied._pages = [_Page(page.starts[:], page.sources[:]) for page in self._pages]
-        copied._firsts = self._firsts[:]
+        copied._pages, copied._firsts = self._pages, self._firsts
+        self._is_shared = copied._is_shared = True
         return copied
 
     # -- changes ----------------------------------------------------------------------------
@@ -145,6 +147,7 @@ class ExtentMap:
         """
         if size <= 0:
             return
+        self._own_pages()
         if start > self.size:
             self._append(start - self.size, None)
         if start == self.size:
@@ -158,8 +161,10 @@ class ExtentMap:
     def truncate(self, size: int) -> None:
         """Cut the file off at ``size`` bytes, or lengthen it by a hole."""
         if size > self.size:
+            self._own_pages()
             self._append(size - self.size, None)
         elif size < self.size:
+            self._own_pages()
             number = bisect_left(self._firsts, size)
             del self._pages[number:], self._firsts[number:]
             if number:
@@ -182,7 +187,7 @@ class ExtentMap:
                     placed._append(part_size, part)
             else:
                 placed._append(size, source)
-        self._pages, self._firsts = placed._pages, placed._firsts
+        self._take_pages(placed)
         return True
 
     def fill_holes(self, zeros: Callable[[int], str]) -> None:
@@ -201,15 +206,21 @@ class ExtentMap:
             locator = zeros(min(size, MAX_BLOCK))
             for done in range(0, size, MAX_BLOCK):
                 filled._append(min(MAX_BLOCK, size - done), Stored(locator, 0))
-        self._pages, self._firsts = filled._pages, filled._firsts
+        self._take_pages(filled)
 
     def sign(self, locators: Mapping[str, str]) -> None:
         """Let blocks have other locators, with newer signatures.
 
         ``locators``: by hash and size of the blocks; others stay as they are.
         """
+        self._own_pages()
         for page in self._pages:
-            page.sources = [_signed(source, locators) for source in page.sources]
+            sources = page.sources
+            for place, source in enumerate(sources):
+                if isinstance(source, Stored):
+                    locator = locators.get(block_name(source.locator))
+                    if locator is not None and locator != source.locator:
+                        sources[place] = Stored(locator, source.offset)
 
     # -- questions --------------------------------------------------------------------------
 
@@ -257,7 +268,17 @@ class ExtentMap:
 
     def is_pending(self, chunk: ChunkLike) -> bool:
         """Whether a chunk of the journal holds bytes of the file."""
-        return any(_is_in(source, chunk) for page in self._pages for source in page.sources)
+        for page in self._pages:  # in one go: a commit asks that of each of its files
+            for source in page.sources:
+                if isinstance(source, Pending) and source.chunk is chunk:
+                    return True
+        return False
+
+    def pending(self) -> Iterator[tuple[ChunkLike, int, int]]:
+        """Yield the chunk, the offset in it and the size of each run of bytes that is in one."""
+        for _start, size, source in self._walk():
+            if isinstance(source, Pending):
+                yield source.chunk, source.offset, size
 
     def blocks(self) -> set[str]:
         """Hash and size of the blocks of Keep that hold bytes of the file."""
@@ -286,6 +307,17 @@ class ExtentMap:
         return tuple(segments)
 
     # -- pages ------------------------------------------------------------------------------
+
+    def _own_pages(self) -> None:
+        """Have pages that no other map has, before they are changed."""
+        if self._is_shared:
+            self._pages = [_Page(page.starts[:], page.sources[:]) for page in self._pages]
+            self._firsts = self._firsts[:]
+            self._is_shared = False
+
+    def _take_pages(self, other: ExtentMap) -> None:
+        """Have the pages of a map that is not used any more."""
+        self._pages, self._firsts, self._is_shared = other._pages, other._firsts, False
 
     def _walk(self) -> Iterator[Extent]:
         last = len(self._pages) - 1
@@ -362,17 +394,6 @@ class ExtentMap:
         """Where the extent is that holds the byte at ``offset``."""
         number = bisect_right(self._firsts, offset) - 1
         return number, bisect_right(self._pages[number].starts, offset) - 1
-
-
-def _is_in(source: Source, chunk: ChunkLike) -> bool:
-    return isinstance(source, Pending) and source.chunk is chunk
-
-
-def _signed(source: Source, locators: Mapping[str, str]) -> Source:
-    if not isinstance(source, Stored):
-        return source
-    locator = locators.get(block_name(source.locator))
-    return source if locator is None else Stored(locator, source.offset)
 
 
 def _goes_on(source: Source, size: int, following: Source) -> bool:

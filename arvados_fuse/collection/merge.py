@@ -34,7 +34,7 @@ from arvados_fuse.collection.table import Segment
 from arvados_fuse.collection.tree import Tree, TreeDirectory
 from arvados_fuse.errors import ManifestError
 
-__all__ = ["Conflict", "rebase", "shows"]
+__all__ = ["Conflict", "looked_into", "rebase", "shows"]
 
 
 class Conflict(NamedTuple):
@@ -60,12 +60,14 @@ def shows(tree: Tree, paths: Mapping[str, bool], files: Mapping[str, ExtentMap])
         return False
 
 
-def _parse(draft: Draft, theirs: Tree) -> None:
-    """Parse what is looked at, before anything is changed. Raises ManifestError."""
-    for directory, tree_directory in _pairs(draft.root, theirs.root):
-        if directory.base is not None:
-            directory.base.files()
-        tree_directory.files()
+def looked_into(draft: Draft, theirs: Tree) -> list[TreeDirectory]:
+    """The directories whose files ``rebase`` looks at; it parses those that are not in memory."""
+    return [
+        directory
+        for ours, new in _pairs(draft.root, theirs.root)
+        for directory in (ours.base, new)
+        if directory is not None
+    ]
 
 
 def rebase(draft: Draft, theirs: Tree, conflict_name: Callable[[str], str]) -> list[Conflict]:
@@ -74,7 +76,8 @@ def rebase(draft: Draft, theirs: Tree, conflict_name: Callable[[str], str]) -> l
     ``conflict_name`` turns a name into one for ours; returns what has got one. Raises
     ManifestError, and has changed nothing then, if a directory that matters is damaged.
     """
-    _parse(draft, theirs)
+    for directory in looked_into(draft, theirs):
+        directory.files()
     merge = _Merge(conflict_name)
     draft.base = theirs
     merge.directory(draft.root, theirs.root)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from arvados_fuse.collection.extents import Pending
 from arvados_fuse.collection.locator import block_name
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ class Outbox:
         for chunk in self._journal.take_complete():
             # What is left of unlinked files is read from the chunk itself.
             files = (file for file in self._users.get(chunk, ()) if file.parent is not None)
-            if parts := live_parts(chunk, (file.extents for file in files)):
+            if parts := live_parts(file.extents for file in files).get(chunk):
                 self.upload(chunk, parts)
 
     def upload(self, chunk: ChunkLike, parts: Sequence[tuple[int, int]]) -> Future[Uploaded]:
@@ -87,6 +86,17 @@ class Outbox:
         """Forget an upload that failed, so that the next commit tries again."""
         self._uploads.pop(chunk, None)
 
+    def users(self, chunk: ChunkLike) -> list[DraftFile]:
+        """The files that have, or have had, bytes from a chunk."""
+        return list(self._users.get(chunk, ()))
+
+    @staticmethod
+    def place(chunk: ChunkLike, uploaded: Uploaded, files: Iterable[DraftFile]) -> None:
+        """Let files have their bytes from Keep: a part of `placed` that can be done before."""
+        for file in files:
+            if file.parent is not None:
+                file.extents.place(chunk, uploaded.spots)
+
     def placed(self, chunk: ChunkLike, uploaded: Uploaded) -> str | None:
         """Let the files have their bytes from Keep that had them from this chunk.
 
@@ -94,10 +104,8 @@ class Outbox:
         hash and size of the block; None if nothing was left to be sent.
         """
         self._uploads.pop(chunk, None)
+        self.place(chunk, uploaded, self._users.get(chunk, ()))
         spots = uploaded.spots
-        for file in self._users.get(chunk, ()):
-            if file.parent is not None:
-                file.extents.place(chunk, spots)
         if not spots:
             return None
         block = block_name(spots[0].stored.locator)
@@ -124,16 +132,18 @@ class Outbox:
         self.sent.clear()
 
 
-def live_parts(chunk: ChunkLike, maps: Iterable[ExtentMap]) -> list[tuple[int, int]]:
-    """The parts of a chunk that files have bytes from: (offset, size), joined and sorted."""
-    parts = sorted(
-        (extent.source.offset, extent.size)
-        for extents in maps
-        for extent in extents.extents()
-        if isinstance(extent.source, Pending) and extent.source.chunk is chunk
-    )
+def live_parts(maps: Iterable[ExtentMap]) -> dict[ChunkLike, list[tuple[int, int]]]:
+    """The parts of each chunk that files have bytes from: (offset, size), joined and sorted."""
+    parts: dict[ChunkLike, list[tuple[int, int]]] = {}
+    for extents in maps:
+        for chunk, offset, size in extents.pending():
+            parts.setdefault(chunk, []).append((offset, size))
+    return {chunk: _joined(found) for chunk, found in parts.items()}
+
+
+def _joined(parts: list[tuple[int, int]]) -> list[tuple[int, int]]:
     joined: list[tuple[int, int]] = []
-    for offset, size in parts:
+    for offset, size in sorted(parts):
         if joined and offset <= joined[-1][0] + joined[-1][1]:
             first, length = joined[-1]
             joined[-1] = first, max(length, offset + size - first)

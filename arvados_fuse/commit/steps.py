@@ -15,13 +15,20 @@ The file system's lock is held for the steps in memory alone.
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from arvados_fuse.clock import lasting_clock
-from arvados_fuse.collection.delta import delta, full_manifest, settle, snapshot
-from arvados_fuse.collection.merge import rebase, shows
+from arvados_fuse.collection.delta import (
+    delta,
+    full_manifest,
+    settle,
+    settle_contents,
+    snapshot,
+)
+from arvados_fuse.collection.merge import looked_into, rebase, shows
 from arvados_fuse.collection.tree import Tree
 from arvados_fuse.commit.outbox import live_parts
 from arvados_fuse.commit.resigning import Resigning
@@ -30,6 +37,7 @@ from arvados_fuse.errors import (
     ClusterError,
     FileSystemError,
     Forbidden,
+    ManifestError,
     NoSuchEntry,
 )
 from arvados_fuse.journal.records import Rename
@@ -62,6 +70,12 @@ SMALL_MANIFEST = 1 << 18
 
 MOST_SETTLED = 20000
 """Committed entries of a draft from which on the manifest is asked for, however large it is."""
+
+SLICE = 2000
+"""Files that are gone through before others get the file system's lock: some milliseconds."""
+
+REST_S = 0.001
+"""For how long the lock is left to others then. Who takes it again at once mostly gets it."""
 
 
 class _Frozen(NamedTuple):
@@ -125,6 +139,7 @@ class Steps:
                 # Blocks may be signed for a token that is not used any more, or too long ago.
                 if is_signed_anew or not self._writing.may_change_collection(session.uuid):
                     raise
+                self._take_over(session)  # a whole manifest has what was not changed in it, too
                 self._resigning.sign_anew(session)
                 is_signed_anew = True
             except ClusterError:
@@ -231,9 +246,18 @@ class Steps:
         """Move the draft on top of what the cluster has."""
         content = self._cluster.collection(session.uuid)
         tree = Tree.from_manifest(content.manifest_text)
+        self._parse(session, tree)
         with self._locked:
             _give_up_what_was_replaced(session)
             self.rebase(session, content.item, tree, len(content.manifest_text))
+
+    def _parse(self, session: Session, tree: Tree) -> None:
+        """Parse what a rebase looks at, so that it need not be done with the lock held."""
+        with self._locked:
+            directories = looked_into(session.draft, tree)
+        with suppress(ManifestError):  # the rebase raises it
+            for directory in directories:
+                directory.files()
 
     def _leave_to_tree(self, session: Session) -> None:
         """Leave to the tree what is committed, or was opened and not changed."""
@@ -303,20 +327,20 @@ class Steps:
         self, session: Session, taken: Snapshot
     ) -> dict[ChunkLike, Future[Uploaded]]:
         """Begin to send the chunks that the files of a snapshot need, unless they are sent."""
+        needed = live_parts(file.extents for file in taken.files)
         with self._locked:
-            return {
-                chunk: session.outbox.upload(chunk, self._parts(chunk, taken))
-                for chunk in taken.pending_chunks()
-            }
-
-    @staticmethod
-    def _parts(chunk: ChunkLike, taken: Snapshot) -> list[tuple[int, int]]:
-        return live_parts(chunk, (file.extents for file in taken.files))
+            return {chunk: session.outbox.upload(chunk, parts) for chunk, parts in needed.items()}
 
     def _place(
         self, session: Session, taken: Snapshot, chunk: ChunkLike, uploaded: Uploaded
     ) -> None:
         taken.place(chunk, uploaded.spots)
+        with self._locked:
+            users = session.outbox.users(chunk)
+        for first in range(0, len(users) - SLICE, SLICE):
+            with self._locked:
+                session.outbox.place(chunk, uploaded, users[first : first + SLICE])
+            time.sleep(REST_S)
         with self._locked:
             session.placed(chunk, uploaded)
 
@@ -373,6 +397,7 @@ class Steps:
     def _settle(self, session: Session, frozen: _Frozen, content: CollectionContent) -> None:
         taken = frozen.taken
         tree = Tree.from_manifest(content.manifest_text) if content.manifest_text else None
+        self._settle_contents(taken)
         with self._locked:
             paths = {f.file: f.path for f in taken.files if f.file.revision != f.revision}
             attached = session.numbers.attached(paths)
@@ -388,7 +413,9 @@ class Steps:
             session.journal_base = session.portable_data_hash
             session.owner.committed(content.item)
             session.settled += len(taken.places)
-            if tree is not None:
+        if tree is not None:
+            self._parse(session, tree)
+            with self._locked:
                 self.rebase(session, content.item, tree, len(content.manifest_text))
         try:
             session.journal.note_committed(
@@ -396,6 +423,13 @@ class Steps:
             )
         except FileSystemError as error:
             _warn_of_journal(session, error)
+
+    def _settle_contents(self, taken: Snapshot) -> None:
+        """Do most of what settling a large commit takes, while others get the lock in between."""
+        for _ in range(SLICE, len(taken.files), SLICE):
+            with self._locked:
+                settle_contents(taken, SLICE)
+            time.sleep(REST_S)
 
     @staticmethod
     def _make_journal_whole(session: Session) -> None:

@@ -167,6 +167,36 @@ def test_copy_is_a_map_of_its_own(chunk):
     assert extent_map.segments() == (Segment(A, 0, 100),)
 
 
+CHANGES = {
+    "written": lambda extent_map, chunk: extent_map.write(10, 10, Pending(chunk, 500)),
+    "appended to": lambda extent_map, chunk: extent_map.write(300, 10, Pending(chunk, 500)),
+    "cut off": lambda extent_map, chunk: extent_map.truncate(50),
+    "lengthened": lambda extent_map, chunk: extent_map.truncate(500),
+    "placed": lambda extent_map, chunk: extent_map.place(chunk, [Spot(0, 100, Stored(B, 0))]),
+    "filled": lambda extent_map, chunk: extent_map.fill_holes(lambda size: B),
+    "signed": lambda extent_map, chunk: extent_map.sign({A: A + "+Asignature@0"}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("changes_copy", [True, False])
+def test_copies_share_no_change(chunk, change, changes_copy):
+    """Neither sees what is done to the other, whichever is changed, and changed once more."""
+    extent_map = ExtentMap.from_segments([Segment(A, 0, 100)])
+    extent_map.write(100, 100, Pending(chunk, 0))
+    extent_map.truncate(300)
+    before = extent_map.extents()
+    copied = extent_map.copy()
+    changed, other = (copied, extent_map) if changes_copy else (extent_map, copied)
+    CHANGES[change](changed, chunk)
+    assert changed.extents() != before
+    assert other.extents() == before
+    after = changed.extents()
+    other.write(0, 5, Pending(chunk, 700))
+    other.sign({A: A + "+Aother@0"})
+    assert changed.extents() == after
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_many_changes_of_a_file_of_thousands_of_extents(seed):
     """The map is kept in pages: it must be right where they meet."""

@@ -1,0 +1,94 @@
+"""Commits of many files: others get the file system's lock in the midst of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from arvados_fuse.commit import steps
+from tests.support import invariants
+from tests.support.writable import WritableCluster, WritableMount
+
+NAMES = [f"d/{number}" for number in range(7)]
+
+
+@pytest.fixture(autouse=True)
+def short_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a few files be many."""
+    monkeypatch.setattr(steps, "SLICE", 2)
+    monkeypatch.setattr(steps, "REST_S", 0.0)
+
+
+def write(mount: WritableMount) -> None:
+    handle = mount.open("d/3")
+    mount.write(handle, 1, b"changed meanwhile")
+    mount.release(handle)
+
+
+def make(mount: WritableMount) -> None:
+    mount.make("d/new", b"new")
+
+
+CHANGES: dict[str, Callable[[WritableMount], None]] = {
+    "written": write,
+    "made": make,
+    "removed": lambda mount: mount.unlink("d/3"),
+    "renamed": lambda mount: mount.rename("d/3", "d/other"),
+    "replaced": lambda mount: mount.rename("d/3", "d/5"),
+    "moved with its directory": lambda mount: mount.rename("d", "elsewhere"),
+}
+
+
+def points_of(mount: WritableMount) -> int:
+    """Commit, and count how often the lock is given up."""
+    points = []
+    mount.turns.point = lambda **_: points.append(1)  # type: ignore[method-assign]
+    mount.commit()
+    return len(points)
+
+
+def mount_with(files: list[str], journals: Path) -> WritableMount:
+    """A mount of a new collection in which these were made."""
+    journals.mkdir()
+    mount = WritableMount(WritableCluster(), journals)
+    mount.mkdir("d")
+    for name in files:
+        mount.make(name, name.encode())
+    return mount
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_is_changed_in_the_midst_of_one_is_saved_with_the_next(
+    tmp_path: Path, change: str
+) -> None:
+    """At whatever moment others get the lock, each change of theirs counts, and no other."""
+    mount = mount_with(NAMES, tmp_path / "count")
+    points = points_of(mount)
+    mount.close()
+    for point in range(1, points + 1):
+        mount = mount_with(NAMES, tmp_path / str(point))
+        mount.turns.plan(lambda mount=mount: CHANGES[change](mount), point, 1000)
+        mount.commit()
+        mount.turns.finish()
+        shown = mount.walk()
+        mount.commit()
+        assert mount.walk() == shown == mount.cluster.content
+        gone = change in ("removed", "replaced")
+        assert len(shown) == 1 + len(NAMES) + (change == "made") - gone
+        mount.forget()
+        invariants.check(mount)
+        invariants.check_nothing_leaked(mount)
+        mount.close()
+
+
+def test_the_lock_is_given_up_once_for_some_files_each_time(tmp_path: Path) -> None:
+    """The number of files at one go is limited, not that of the goes."""
+    points = []
+    for count in (4, 40):
+        mount = mount_with([f"d/{number}" for number in range(count)], tmp_path / str(count))
+        points.append(points_of(mount))
+        mount.close()
+    # Bytes are placed and contents settled, both in slices of two.
+    assert points[1] - points[0] == 2 * (40 - 4) // 2
