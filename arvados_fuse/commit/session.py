@@ -14,11 +14,12 @@ from weakref import WeakSet
 
 from arvados_fuse.clock import lasting_clock
 from arvados_fuse.collection.draft import Draft, DraftDirectory, DraftFile
-from arvados_fuse.collection.extents import Pending
+from arvados_fuse.collection.extents import Pending, Stored
+from arvados_fuse.collection.locator import block_name
 from arvados_fuse.collection.rename import check_rename, rename
 from arvados_fuse.collection.transfer import remove, unpack
 from arvados_fuse.commit.numbers import FileNumbers
-from arvados_fuse.commit.outbox import Outbox
+from arvados_fuse.commit.outbox import Outbox, Sent
 from arvados_fuse.journal.records import (
     Create,
     Mkdir,
@@ -32,7 +33,7 @@ from arvados_fuse.journal.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence, Set
+    from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
     from concurrent.futures import Future
 
     from arvados_fuse.api import Desired, Item
@@ -390,6 +391,25 @@ class Session:
         for file in self._files():
             file.extents.sign(locators)
 
+    def take_back(self) -> None:
+        """Let files have from the journal what was sent and is not committed.
+
+        It can be read there, though no signature holds; the next commit sends it again.
+        """
+        for file in self._files():
+            for at, size, source in file.extents.extents():
+                if not isinstance(source, Stored):
+                    continue
+                sent = self.outbox.sent.get(block_name(source.locator))
+                if sent is not None:
+                    self._take_back(file, at, _in_journal(sent, source.offset, size))
+
+    def _take_back(self, file: DraftFile, start: int, parts: Iterable[tuple[int, Pending]]) -> None:
+        for size, part in parts:
+            file.extents.write(start, size, part)
+            self.outbox.add(part.chunk, file)
+            start += size
+
     def _files(self) -> Iterator[DraftFile]:
         """Yield the files that are or may be changed, and those that are open without a name."""
         for directory in _directories(self.draft.root):
@@ -404,3 +424,13 @@ def _directories(directory: DraftDirectory) -> Iterator[DraftDirectory]:
     for entry in directory.overlay.values():
         if isinstance(entry, DraftDirectory):
             yield from _directories(entry)
+
+
+def _in_journal(sent: Sent, offset: int, size: int) -> Iterator[tuple[int, Pending]]:
+    """Yield where in the journal bytes of a block are that was sent from there, in order."""
+    for start, length in sent.parts:
+        taken = min(length - offset, size)
+        if taken > 0:
+            yield taken, Pending(sent.chunk, start + offset)
+            size -= taken
+        offset = max(offset - length, 0)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from arvados_fuse.collection.repacking import Moves
-from arvados_fuse.errors import ReadOnly
+from arvados_fuse.errors import AccessRefused, FileSystemError, NoSuchEntry, ReadOnly
 from arvados_fuse.fusedir.changing import ChangingDirectory
 
 if TYPE_CHECKING:
@@ -120,9 +121,16 @@ class WritableCollection(ChangingDirectory):
 
     def sign_changes_anew(self) -> None:
         """Get new block signatures for what was changed. May give the lock up."""
-        self.commit()  # it signs anew what only this mount has sent
+        try:
+            self.commit()  # it signs anew what only this mount has sent
+        except FileSystemError:
+            if self.session is not None:
+                self.session.take_back()
         self.invalidate()
-        self.refresh()
+        with suppress(
+            NoSuchEntry, AccessRefused
+        ):  # what is in the journal can be read all the same
+            self.refresh()
 
     def ended(self) -> None:
         """The session is over: everything is in the tree."""

@@ -54,7 +54,15 @@ from arvados_fuse.metrics import Metrics
 from arvados_fuse.operations import Operations
 from arvados_fuse.trust import Trust
 from tests.support.drafts import Blocks, Content, manifest_text, replace_files, tree_segments
-from tests.support.fakes import HOME, FakeBlocks, FakeClock, FakeCluster, FakeJobs, FakeKernel
+from tests.support.fakes import (
+    HOME,
+    FakeBlock,
+    FakeBlocks,
+    FakeClock,
+    FakeCluster,
+    FakeJobs,
+    FakeKernel,
+)
 from tests.support.journals import ABOUT_US
 from tests.support.turns import Locked, Turns, Unlocked
 
@@ -84,6 +92,8 @@ class WritableCluster(FakeCluster):
     events: what the event bus tells next, the first of them first
     keeps_versions: whether what is replaced is kept as a version
     blocks: Keep
+    clock: of the cluster and of its mounts
+    token: of the user
     """
 
     has_replace_files = True
@@ -93,6 +103,8 @@ class WritableCluster(FakeCluster):
     def __init__(self) -> None:
         super().__init__()
         self.blocks = Blocks()
+        self.clock = FakeClock()
+        self.token = "1"
         self.failures: list[Exception] = []
         self.between: list[Callable[[], None]] = []
         self.events: list[Event] = []
@@ -173,6 +185,14 @@ class WritableCluster(FakeCluster):
         for block in self.blocks.contents.keys() - used - {EMPTY_BLOCK}:
             del self.blocks.contents[block]
 
+    def store_block(self, data: bytes) -> str:
+        """Store a block in Keep, and return its signed locator."""
+        return self.blocks.put(data)
+
+    def block(self, locator: str) -> bytes:
+        """Read a block from Keep."""
+        return self.blocks.get(locator)
+
     def may_change_collection(self, uuid: str) -> bool:
         self._ask("right")
         return True
@@ -220,13 +240,16 @@ class WritableCluster(FakeCluster):
 class _Keep(FakeBlocks):
     """The blocks of a cluster, to be read and written."""
 
-    def __init__(self, blocks: Blocks) -> None:
+    def __init__(self, cluster: WritableCluster) -> None:
         super().__init__()
-        self._stored = blocks
+        self._cluster = cluster
 
     def get(self, locator: str) -> Any:
-        if locator[:32] not in self.blocks:
-            self.add(self._stored.get(locator))
+        """Return a block, of which nothing is kept here: each time Keep is asked."""
+        try:
+            self.add(self._cluster.block(locator))
+        except FileSystemError as error:
+            self.blocks[locator[:32]] = FakeBlock(error)
         return super().get(locator)
 
     def put(
@@ -237,7 +260,25 @@ class _Keep(FakeBlocks):
         replicas: int,
         md5: str | None = None,
     ) -> str:
-        return self._stored.put(bytes(data))
+        return self._cluster.store_block(bytes(data))
+
+
+class _KeepReader:
+    """The same blocks for who reads them whole. A `BlockReader`, as far as it is asked."""
+
+    def __init__(self, cluster: WritableCluster) -> None:
+        self._cluster = cluster
+
+    def get(
+        self,
+        locator: str,
+        sink: memoryview,
+        arrived: Callable[[int], None],
+        restarted: Callable[[], None],
+    ) -> None:
+        data = self._cluster.block(locator)
+        sink[:] = data
+        arrived(len(data))
 
 
 class InlineCommitter:
@@ -348,15 +389,15 @@ class WritableMount:
         self.turns = Turns()
         self.unlocked = Unlocked(self.turns, may_block=False)
         self.flights_unlocked = Unlocked(self.turns, may_block=True)
-        self.clock = FakeClock()
+        self.clock = cluster.clock
         self.kernel = FakeKernel()
         self.metrics = Metrics()
         self.inodes = Inodes(InodeCache(directory_cache))
-        self.keep = keep = _Keep(cluster.blocks)
+        self.keep = keep = _Keep(cluster)
         locked = Locked(self.turns)
         self.journal = Journal.create(journals, ABOUT_US, 1 << 30)
         self.uploader = Uploader(
-            keep, KnownBlocks(lambda: "token", KNOWN_S, self.clock), Standard(1, ())
+            keep, KnownBlocks(lambda: cluster.token, KNOWN_S, self.clock), Standard(1, ())
         )
         self.steps = Steps(
             cluster,
@@ -412,12 +453,17 @@ class WritableMount:
 
     def recover(self) -> None:
         """Commit what mounts have left that were killed. All of it must be possible."""
-        rescue = Rescue(self.cluster, self.cluster, self.steps, self.keep, ())
+        assert self.try_to_recover()
+
+    def try_to_recover(self) -> bool:
+        """Commit what mounts have left that were killed; whether all of that was possible."""
+        rescue = Rescue(self.cluster, self.cluster, self.steps, _KeepReader(self.cluster), ())
         recovery = Recovery(self.cluster, self.steps, rescue, self._begin_recovery)
-        for orphan in orphans(
-            self.journal.directory.parent, ABOUT_US.cluster_id, ABOUT_US.user_uuid
-        ):
-            assert recovery.recover(orphan)
+        left = orphans(self.journal.directory.parent, ABOUT_US.cluster_id, ABOUT_US.user_uuid)
+        is_complete = True
+        for orphan in left:
+            is_complete &= recovery.recover(orphan)
+        return is_complete
 
     def _begin_recovery(self, uuid: str, manifest: str, portable_data_hash: str) -> Session:
         return self.committer.make_session(
@@ -507,6 +553,12 @@ class WritableMount:
 
     def fsync(self, handle: int) -> None:
         self._answered(lambda: self.operations.fsync(handle, False))
+
+    def use_new_token(self) -> None:
+        """Do what follows on a new token: content and signatures are asked for anew."""
+        for thing in self.inodes:
+            if isinstance(thing, CollectionDirectory):
+                thing.invalidate()
 
     def commit(self) -> None:
         """Commit all collections, as reading `.arvados#commit` in each does.

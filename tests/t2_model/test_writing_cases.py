@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from arvados_fuse.errors import TimedOut
+from arvados_fuse.errors import ClusterError, TimedOut
 from arvados_fuse.fusedir.collection import CollectionDirectory
 from tests.conftest import LogGuard
 from tests.support import invariants
 from tests.support.journals import LosingDisk, refuse_records
 from tests.support.power import cut_power, losing_disk, sync
+from tests.support.strict import Refusal, StrictCluster
 from tests.support.writable import (
     CALLER,
     REFRESH_S,
@@ -235,3 +236,50 @@ def test_what_is_recovered_is_recovered_once(
         assert after_power_cut(recovering, disk, tmp_path, seed) == {}
     recovering.close()
     mount.commit()
+
+
+@pytest.mark.parametrize("has_replace_files", [True, False])
+@pytest.mark.parametrize("loss", ["a new token", "they ran out"])
+def test_a_commit_gets_new_signatures_for_all_that_it_sends(
+    tmp_path: Path, has_replace_files: bool, loss: str
+) -> None:
+    """Of what was not changed, too, which the whole manifest of a collection has in it."""
+    cluster = StrictCluster()
+    cluster.has_replace_files = has_replace_files
+    cluster.edit_elsewhere({"a": b"theirs", "b": b"before"})
+    mount = WritableMount(cluster, tmp_path)
+    handle = mount.open("b")
+    mount.write(handle, 0, b"ours")
+    if loss == "a new token":
+        cluster.use_token("2")
+    else:
+        mount.clock.now += cluster.signature_ttl_s + 1
+    mount.fsync(handle)
+    assert cluster.content == {"a": b"theirs", "b": b"oursre"}
+    mount.release(handle)
+    mount.close()
+
+
+@pytest.mark.parametrize("refusal", [Refusal.FROZEN, Refusal.FULL])
+def test_what_is_not_saved_is_read_though_its_signatures_are_lost_and_nothing_can_be_saved(
+    tmp_path: Path, refusal: Refusal
+) -> None:
+    """What was sent is in the journal until it is saved; what was there before is signed anew."""
+    cluster = StrictCluster()
+    cluster.edit_elsewhere({"changed": b"before before"})
+    mount = WritableMount(cluster, tmp_path)
+    changed, new = mount.open("changed"), mount.create("new")
+    mount.write(changed, 3, b"ours")
+    mount.write(new, 0, b"new")
+    mount.commit_in_vain(ClusterError("not now"))
+    cluster.refusal = refusal
+    cluster.use_token("2")
+    mount.use_new_token()
+    assert mount.read(changed, 0, 99) == b"befoursbefore"
+    assert mount.read(new, 0, 99) == b"new"
+    cluster.refusal = None
+    mount.commit()
+    assert mount.walk() == cluster.content == {"changed": b"befoursbefore", "new": b"new"}
+    mount.release(changed)
+    mount.release(new)
+    mount.close()

@@ -312,7 +312,7 @@ class Writing(RuleBasedStateMachine):
 
     @rule(request=requests)
     def request(self, request: tuple[Any, ...]) -> None:
-        may_fail = bool(self.cluster.failures)
+        may_fail = self._may_fail()
         answer, expected = self.do(request), self.model.do(request)
         if self.known and not (may_fail and request[0] == "fsync" and answer in FAILED):
             assert answer == expected, f"{request} gave {answer}, not {expected}"
@@ -469,12 +469,16 @@ class Writing(RuleBasedStateMachine):
     def commit(self) -> None:
         self._commit()
 
+    def _may_fail(self) -> bool:
+        """Whether a commit may fail now."""
+        return bool(self.cluster.failures)
+
     def _commit(self) -> bool:
-        expects_failure = bool(self.cluster.failures)
+        may_fail = self._may_fail()
         try:
             self.mount.commit()
         except FileSystemError:
-            assert expects_failure or not self.known
+            assert may_fail or self._may_fail() or not self.known
             return False
         return True
 
@@ -521,14 +525,13 @@ class Writing(RuleBasedStateMachine):
     @rule(points=st.integers(1, 12))
     def commit_while_refreshed(self, points: int) -> None:
         """The content is asked for anew in the midst of a commit."""
-
-        def refresh() -> None:
-            self.mount.clock.now += REFRESH_S + 1
-            self.mount.walk()
-
-        self.mount.turns.plan(refresh, points, 100)
+        self.mount.turns.plan(self._refresh, points, 100)
         self._commit()
         self.mount.turns.finish()
+
+    def _refresh(self) -> None:
+        self.mount.clock.now += REFRESH_S + 1
+        self.mount.walk()
 
     @rule()
     def forget(self) -> None:
