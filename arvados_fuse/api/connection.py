@@ -11,14 +11,14 @@ import ssl
 import threading
 import time
 import urllib.parse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import arvados.api
 import arvados.util
 
 from arvados_fuse.api.records import text
 from arvados_fuse.api.translation import not_an_api_server, translated
-from arvados_fuse.errors import ClusterUnreachable, FileSystemError, RecordError
+from arvados_fuse.errors import ClusterUnreachable, FileSystemError, RecordError, TimedOut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -36,6 +36,10 @@ CONNECT_TIME_LIMIT_S = 20.0
 
 REQUEST_TIME_LIMIT_S = 300
 """Longest silence of the API server in one request, as in the official client."""
+
+LONGEST_TRYING_S = 300.0
+"""A request that has failed for so long is given up, however many retries are left: only what is
+silent each time takes so long."""
 
 LONGEST_PAUSE_S = 10.0
 """Between two tries of one request. The library by itself doubles it up to a quarter of an hour."""
@@ -83,7 +87,7 @@ class Connection:
         self._retries = retries
         self._metrics = metrics
         self._idle: list[Any] = []
-        self._patience_s = math.inf
+        self._patience_s = LONGEST_TRYING_S
         self._hurried = threading.Event()
         self.moved_at = -math.inf
         _check_reachable(host, insecure)
@@ -150,11 +154,13 @@ class Connection:
         return answer
 
     def _execute(self, request: Any) -> Any:
-        began_at = time.monotonic()
+        failing_since: float | None = None
 
         def pause(time_s: float) -> None:
-            if time.monotonic() > began_at + self._patience_s:
-                raise ClusterUnreachable(f"{self._host} does not answer, and the mount is ending.")
+            nonlocal failing_since
+            failing_since = failing_since or time.monotonic()
+            if time.monotonic() >= failing_since + self._patience_s:
+                self._give_up()
             if self._hurried.is_set():
                 time.sleep(min(time_s, 1.0))
             else:
@@ -168,6 +174,12 @@ class Connection:
                 # The library repeats what fails in any other way for a passing reason.
                 pause(2.0**count)
         return request.execute(num_retries=self._retries)
+
+    def _give_up(self) -> NoReturn:
+        """Raise the error for a request that has failed for too long."""
+        if self._hurried.is_set():
+            raise ClusterUnreachable(f"{self._host} does not answer, and the mount is ending.")
+        raise TimedOut(f"The Arvados API host {self._host} did not answer, again and again.")
 
     def call(self, action: Callable[[Any], Any]) -> Any:
         """Do `action` with a client object that nobody else uses meanwhile."""

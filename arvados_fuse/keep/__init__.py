@@ -9,8 +9,9 @@ From the outside in:
   ``blockfile``: how a file is written; ``workers``: the threads that fill blocks;
 - ``client``: GET from and PUT to the Keep services, in rounds; ``transfer``: one body into memory;
   ``writing``: copies and storage classes of one block that is being stored; ``exchange``: one
-  request; ``connections``: kept-alive HTTP; ``verdicts``: what a failed try means; ``services``:
-  which services, in which order; ``locators``: the grammar of a block's name.
+  request; ``connections``: kept-alive HTTP; ``verdicts``: what a failed try means;
+  ``troubles``: what is logged of it; ``services``: which services, in which order; ``locators``:
+  the grammar of a block's name.
 
 No lock of this package is held during I/O or while code outside the package is called, so it may
 be called with any lock held -- except for the calls that say they wait.

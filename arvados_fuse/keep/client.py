@@ -26,6 +26,7 @@ from arvados_fuse.keep.exchange import DEFAULT_TIMEOUTS, Exchanges, Timeouts
 from arvados_fuse.keep.locators import EMPTY_BLOCK, MAX_BLOCK_SIZE, Locator, parse_locator
 from arvados_fuse.keep.services import Service, ServiceList
 from arvados_fuse.keep.transfer import SpeedWatch, Transfer
+from arvados_fuse.keep.troubles import Troubles
 from arvados_fuse.keep.verdicts import TryFailed, Verdict, conclude, conclude_write
 from arvados_fuse.keep.writing import Placement
 from arvados_fuse.metrics import Metrics
@@ -72,7 +73,9 @@ class KeepClient:
         self._exchanges = Exchanges(self._pool, token, timeouts)
         self._closing = threading.Event()
         self._hurried = threading.Event()  # also when closing
-        self._patience_s = math.inf
+        self._patience_s = timeouts.trying_s
+        self._troubles = Troubles()
+        self._write_errors: set[type[FileSystemError]] = set()  # that the log has
         self._has_warned_of_classes = False
         self.moved_at = -math.inf
 
@@ -146,7 +149,8 @@ class KeepClient:
 
         Waits as long as the time limits and the retries allow. Raises NoSpace, AccessRefused,
         TimedOut, ClusterUnreachable or ClusterError, whose messages name the block and what every
-        service said, after writing that to the log, and whatever asking for the list of services
+        service said, after writing that to the log (each kind once, until a block is stored), and
+        whatever asking for the list of services
         raises.
         """
         with memoryview(data) as view, view.cast("B") as body:
@@ -161,12 +165,15 @@ class KeepClient:
             for round_number in self._rounds():
                 may_go_on = self._store_round(round_number, placement, body, said)
                 if placement.is_complete:
+                    self._write_errors.clear()
                     self._warn_of_untracked_classes(placement)
                     return placement.locator
                 if not may_go_on:
                     break
         error = conclude_write(block.name, placement.shortage, said)
-        logger.error("Keep write error: %s", error)
+        level = logging.DEBUG if type(error) in self._write_errors else logging.ERROR
+        self._write_errors.add(type(error))
+        logger.log(level, "Keep write error: %s", error)
         raise error
 
     def limit_patience(self, patience_s: float) -> None:
@@ -199,18 +206,20 @@ class KeepClient:
                 self._try(service, round_number, locator, transfer)
             except TryFailed as failure:
                 self._stop_if_closing()
-                said[service.url_base] = _weigh(block, service, failure, before)
+                said[service.url_base] = self._weigh(block, service, failure, before)
             else:
+                self._troubles.over(service.url_base)
                 return True
         return False
 
     def _rounds(self) -> Iterator[int]:
         """The numbers of the rounds; waits and asks for the services again between them."""
-        began_at = time.monotonic()
+        failing_since = None
         for round_number in range(self._retries + 1):
             started_at = time.monotonic()
             yield round_number
-            if time.monotonic() > began_at + self._patience_s:
+            failing_since = failing_since or time.monotonic()
+            if time.monotonic() >= failing_since + self._patience_s:
                 return
             if round_number < self._retries:
                 self._back_off(round_number, started_at)
@@ -263,8 +272,10 @@ class KeepClient:
             store = partial(self._store, round_number, placement, body)
             for service, failure in zip(wave, _in_parallel(store, wave), strict=True):
                 said.pop(service.url_base, None)
-                if failure is not None:
-                    said[service.url_base] = _weigh(placement.block, service, failure, None)
+                if failure is None:
+                    self._troubles.over(service.url_base)
+                else:
+                    said[service.url_base] = self._weigh(placement.block, service, failure, None)
             self._stop_if_closing()
         return any(
             not placement.is_done(each) and not _is_given_up(said.get(each.url_base))
@@ -298,6 +309,19 @@ class KeepClient:
             return TryFailed(failure.verdict, str(failure), permanent=failure.permanent)
         return None
 
+    def _weigh(
+        self, block: Locator, service: Service, failure: TryFailed, before: TryFailed | None
+    ) -> TryFailed:
+        """Log a failure and decide whether the service is given up.
+
+        Wrong bytes can be an accident on the way once; a service that sends them twice has a bad
+        copy.
+        """
+        if before is not None and before.verdict is failure.verdict is Verdict.CORRUPT:
+            failure.permanent = True
+        self._troubles.failed(service.url_base, block.name, failure)
+        return failure
+
     def _warn_of_untracked_classes(self, placement: Placement) -> None:
         """Say once that a service does not tell which storage classes it has stored."""
         if not placement.tracks_classes and not self._has_warned_of_classes:
@@ -320,18 +344,3 @@ def _in_parallel(
         return [store(services[0])]
     with ThreadPoolExecutor(len(services), thread_name_prefix="keep-put") as threads:
         return list(threads.map(store, services))
-
-
-def _weigh(
-    block: Locator, service: Service, failure: TryFailed, before: TryFailed | None
-) -> TryFailed:
-    """Log a failure and decide whether the service is given up.
-
-    Wrong bytes can be an accident on the way once; a service that sends them twice has a bad copy.
-    """
-    is_corrupt = failure.verdict is Verdict.CORRUPT
-    if is_corrupt and before is not None and before.verdict is Verdict.CORRUPT:
-        failure.permanent = True
-    level = logging.WARNING if is_corrupt else logging.INFO
-    logger.log(level, "block %s from %s: %s", block.name, service.url_base, failure)
-    return failure

@@ -26,6 +26,8 @@ class Timeouts(NamedTuple):
     slowest: a body that is slower is given up, and so is a service that is silent for the window
     backoff_s: time from the start of the first round to the second's; doubled with each round
     longest_s: where the doubling stops
+    trying_s: a block that has failed for so long is given up, however many retries are left: only
+        services that are silent in each round take so long
     """
 
     connect_s: float = 2.0
@@ -33,6 +35,7 @@ class Timeouts(NamedTuple):
     slowest: SpeedLimit = SpeedLimit(bytes_per_s=32768, window_s=256.0)
     backoff_s: float = 4.0
     longest_s: float = 60.0
+    trying_s: float = 450.0
 
     def connect_limit_s(self, service: Service, round_number: int) -> float:
         """How long making a connection may take."""

@@ -63,6 +63,7 @@ class ServiceList:
         self._asked_at = 0.0
         self._services: tuple[Service, ...] | None = None
         self._fixed = False
+        self._is_old = False  # and the log has it
         for name, value in (
             ("ARVADOS_KEEP_SERVICES", keep_services),
             ("ARVADOS_KEEP_PROXY", keep_proxy),
@@ -101,7 +102,9 @@ class ServiceList:
         try:
             self._load(time.monotonic())
         except FileSystemError as error:
-            logger.info("the list of Keep services cannot be refreshed now: %s", error)
+            level = logging.DEBUG if self._is_old else logging.INFO
+            self._is_old = True
+            logger.log(level, "the list of Keep services cannot be refreshed now: %s", error)
 
     def _known(self) -> tuple[Service, ...]:
         services = self._services
@@ -113,6 +116,7 @@ class ServiceList:
             if self._services is None or self._asked_at < called_at:
                 self._services = tuple(_from_records(self._ask()))
                 self._asked_at = time.monotonic()
+                self._is_old = False
             return self._services
 
 

@@ -1,7 +1,8 @@
 """What a failed try at one Keep service means, and what all of them together mean.
 
 Status codes are those of the Arvados documentation, "Keep server" and "Keep proxy"; which of them
-are worth another try is the rule of the official SDK.
+are worth another try is the rule of the official SDK; and 429, which what stands before a service
+says to whoever asks too often.
 """
 
 import enum
@@ -30,7 +31,7 @@ __all__ = [
     "write_status_failure",
 ]
 
-_TEMPORARY = frozenset({408, 409, 423, 500, 502, 503, 504})
+_TEMPORARY = frozenset({408, 409, 423, 429, 500, 502, 503, 504})
 _LOST = frozenset({404, 410})
 _REFUSED = frozenset({400, 401})
 

@@ -358,6 +358,7 @@ def impatient_client(
     metrics: Metrics | None = None,
     low_speed_s: float = 30.0,
     backoff_s: float = 0.001,
+    trying_s: float = 450.0,
 ) -> KeepClient:
     """A client of some services, with next to no time between rounds."""
     records = [keep.record(number) for number, keep in enumerate(keeps)]
@@ -370,6 +371,7 @@ def impatient_client(
         timeouts=Timeouts(
             backoff_s=backoff_s,
             longest_s=max(backoff_s, 2.0),
+            trying_s=trying_s,
             slowest=SpeedLimit(bytes_per_s=32768, window_s=low_speed_s),
         ),
     )

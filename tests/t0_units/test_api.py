@@ -653,6 +653,13 @@ class TestPatience:
             patient.send(lambda client: client.users().current())
         assert [request.path for request in server.requests].count("users/current") == 1
 
+    def test_is_over_at_last_whatever_retries_are_left(self, refusing, server, monkeypatch):
+        """A host that is silent for five minutes each time would keep its caller for an hour."""
+        monkeypatch.setattr(connection, "LONGEST_TRYING_S", 0.0)
+        with pytest.raises(TimedOut, match="did not answer, again and again"):
+            refusing(retries=1000).send(lambda client: client.users().current())
+        assert [request.path for request in server.requests].count("users/current") == 1
+
     def test_ends_a_pause_that_has_begun(self, refusing, monkeypatch):
         monkeypatch.setattr(connection, "LONGEST_PAUSE_S", 600.0)
         patient = refusing(retries=1000)

@@ -28,7 +28,7 @@ BROKEN = transport_failure(ConnectionResetError("Connection reset by peer"))
 SLOW = transport_failure(TimeoutError())
 
 
-@pytest.mark.parametrize("status", [408, 409, 423, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 409, 423, 429, 500, 502, 503, 504])
 def test_temporary_statuses_are_worth_another_try(status: int) -> None:
     assert not status_failure(status).permanent
 

@@ -83,6 +83,22 @@ def refused_port() -> int:
         return int(server.getsockname()[1])
 
 
+# -- the end of patience
+
+
+def test_a_block_that_has_failed_for_long_is_given_up_whatever_retries_are_left(
+    keep: FakeKeep,
+) -> None:
+    """Services that are silent in each round would keep a reader for the better part of an hour."""
+    locator = keep.store(BLOCK)
+    keep.bend_all(Bend(status=503))
+    client = impatient_client(keep, retries=1000, trying_s=0.0)
+    with pytest.raises(ClusterError):
+        Sink().fetch(client, locator)
+    assert len(keep.requests) == 1
+    client.close()
+
+
 # -- the plain way
 
 

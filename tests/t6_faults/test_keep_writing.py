@@ -169,6 +169,24 @@ def test_a_connection_that_the_server_closed_costs_no_try(keeps: list[FakeKeep])
     client.close()
 
 
+@WRITE_ERROR
+def test_that_blocks_cannot_be_written_is_logged_once_until_one_is(
+    keeps: list[FakeKeep], caplog: pytest.LogCaptureFixture
+) -> None:
+    client = client_of(keeps)
+    for _ in range(2):
+        for keep in keeps:
+            keep.bend_all(Bend(status=503))
+        for _ in range(3):
+            with pytest.raises(ClusterError):
+                client.put(BLOCK, classes=(), replicas=1)
+        for keep in keeps:
+            keep.bend_all(Bend())
+        client.put(BLOCK, classes=(), replicas=1)
+    assert caplog.text.count("Keep write error") == 2
+    client.close()
+
+
 # -- copies
 
 
