@@ -1,12 +1,13 @@
-"""Which cluster to mount: the one that is configured, or the embedded one."""
+"""Which cluster to use, the one that is configured or the embedded one, and how to reach it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import arvados.config
 import arvados.util
 
+from arvados_fuse.api import ArvadosCluster
 from arvados_fuse.command import owners
 from arvados_fuse.command.problem import CommandError
 from arvados_fuse.command.settings_file import complaint
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from arvados_fuse.api import Record
     from arvados_fuse.metrics import Metrics
 
-__all__ = ["Access", "configured", "current_token", "embedded", "keep_clients"]
+__all__ = ["Access", "access_to", "connect", "current_token", "keep_clients"]
 
 START_TIME_LIMIT_S = 60.0
 """How long the embedded cluster may take to start; its first start makes keys and the sample."""
@@ -44,7 +45,7 @@ class Access(NamedTuple):
     holds: object = None
 
 
-def configured() -> Access:
+def _configured() -> Access:
     """Read the settings as all Arvados clients do: environment first, then settings.conf.
 
     Raises CommandError if there are none, the file cannot be read, or no token could look like
@@ -70,6 +71,28 @@ def configured() -> Access:
         insecure=arvados.config.flag_is_true("ARVADOS_API_HOST_INSECURE"),
         keep_services=settings.get("ARVADOS_KEEP_SERVICES", ""),
         keep_proxy=settings.get("ARVADOS_KEEP_PROXY", ""),
+    )
+
+
+def access_to(standalone_dir: Path | None) -> Access:
+    """Return how to reach the cluster that is wanted: an embedded one, or that of the settings.
+
+    Raises CommandError.
+    """
+    return _configured() if standalone_dir is None else _embedded(standalone_dir)
+
+
+def connect(
+    access: Access, *, retries: int, metrics: Metrics, filters: Sequence[Any] = ()
+) -> ArvadosCluster:
+    """Reach a cluster. filters: of its listings. Raises the errors of `api.Cluster`."""
+    return ArvadosCluster(
+        access.host,
+        access.token,
+        insecure=access.insecure,
+        retries=retries,
+        metrics=metrics,
+        filters=filters,
     )
 
 
@@ -112,10 +135,10 @@ def current_token() -> str:
         arvados.config.initialize()
     except (OSError, ValueError) as error:
         raise CommandError(complaint() or f"The settings cannot be read: {error}.") from None
-    return configured().token
+    return _configured().token
 
 
-def embedded(directory: Path) -> Access:
+def _embedded(directory: Path) -> Access:
     """Start the embedded cluster of `directory`, or join it if it runs.
 
     It runs for at least as long as the returned value lives. Raises CommandError with the

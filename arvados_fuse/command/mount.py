@@ -77,8 +77,7 @@ def serve(settings: Settings, ready: Callable[[], None]) -> int:
     # directories above them, which who can write to could replace.
     os.umask(0o077)
     mountpoint.prepare(settings.mount_dir)
-    directory = settings.standalone_dir
-    access = clusters.configured() if directory is None else clusters.embedded(directory)
+    access = clusters.access_to(settings.standalone_dir)
     kernel = Kernel(settings.encoding)
     with ExitStack() as undo:
         try:
@@ -206,13 +205,8 @@ def _renewal(
     settings: Settings, access: clusters.Access, metrics: Metrics, inodes: Inodes
 ) -> Renewal:
     """Reach the cluster, by a token that can be replaced. Raises the errors of `api.Cluster`."""
-    cluster = ArvadosCluster(
-        access.host,
-        access.token,
-        insecure=access.insecure,
-        retries=settings.retries,
-        metrics=metrics,
-        filters=settings.filters,
+    cluster = clusters.connect(
+        access, retries=settings.retries, metrics=metrics, filters=settings.filters
     )
     # The token of the embedded cluster never changes.
     read_token = clusters.current_token if settings.standalone_dir is None else lambda: access.token

@@ -7,7 +7,6 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from arvados_fuse.api import ArvadosCluster
 from arvados_fuse.command import clusters
 from arvados_fuse.command.logs import start_logging
 from arvados_fuse.command.problem import EXIT_UNSAVED, CommandError
@@ -28,8 +27,7 @@ def commit_journals(settings: Settings) -> int:
     """
     start_logging(replace(settings, foreground=True))
     os.umask(0o077)  # as for a mount: the journal holds what is in files
-    directory = settings.standalone_dir
-    access = clusters.configured() if directory is None else clusters.embedded(directory)
+    access = clusters.access_to(settings.standalone_dir)
     try:
         writer = _writer(settings, access)
     except FileSystemError as error:
@@ -52,14 +50,7 @@ def commit_journals(settings: Settings) -> int:
 
 def _writer(settings: Settings, access: clusters.Access) -> Writer:
     metrics = Metrics()
-    cluster = ArvadosCluster(
-        access.host,
-        access.token,
-        insecure=access.insecure,
-        retries=settings.retries,
-        metrics=metrics,
-        filters=(),
-    )
+    cluster = clusters.connect(access, retries=settings.retries, metrics=metrics)
     new_client = clusters.keep_clients(
         access,
         cluster.keep_services,
