@@ -140,7 +140,6 @@ class Steps:
                 if is_signed_anew or not self._writing.may_change_collection(session.uuid):
                     raise
                 self._take_over(session)  # a whole manifest has what was not changed in it, too
-                self._take_over(session)  # a whole manifest has what was not changed in it, too
                 self._resigning.sign_anew(session)
                 is_signed_anew = True
             except ClusterError:
