@@ -15,7 +15,8 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain, groupby
+from operator import itemgetter
 from typing import NamedTuple, Union
 
 from arvados_fuse.standalone.manifest_text import EMPTY_HASH, has_names_only
@@ -137,9 +138,9 @@ class Directory:
 
     def _parse(self, line: str) -> None:
         blocks, tokens = _split(line)
-        for token in tokens:
-            segments = blocks.content(token)
-            directory, name = self, token[2]
+        for name, of_one_file in groupby(tokens, itemgetter(2)):
+            segments = _whole(chain.from_iterable(map(blocks.content, of_one_file)))
+            directory = self
             if "\\" in name or "/" in name or name == ".":
                 *parents, name = _unescaped(name).split("/")
                 directory = self.make_parents(parents)
@@ -151,7 +152,7 @@ class Directory:
             raise TreeInvalid(f"{name!r:.100} is both a file and a directory")
         files = self.files
         before = files.get(name)
-        files[name] = _joined(before, segments) if before else segments
+        files[name] = _whole((*before, *segments)) if before else segments
 
     def make_parents(self, names: Sequence[str]) -> Directory:
         """Return the directory at the path `names`; make what is missing. Raises TreeInvalid."""
@@ -356,14 +357,17 @@ def _split(line: str) -> tuple[_Blocks, list[_Token]]:
     return blocks, _FILE_TOKEN.findall(line, boundary.start())
 
 
-def _joined(first: File, second: File) -> File:
-    """Return the content of two files, one after the other."""
-    if first and second:
-        last, following = first[-1], second[0]
-        if last.locator == following.locator and last.offset + last.length == following.offset:
-            whole = Segment(last.locator, last.offset, last.length + following.length)
-            return (*first[:-1], whole, *second[1:])
-    return (*first, *second)
+def _whole(parts: Iterable[Segment]) -> File:
+    """Return the content that has these parts; what follows in the same block is one part."""
+    found: list[Segment] = []
+    for part in parts:
+        if found:
+            locator, offset, length = found[-1]
+            if locator == part.locator and offset + length == part.offset:
+                found[-1] = Segment(locator, offset, length + part.length)
+                continue
+        found.append(part)
+    return tuple(found)
 
 
 def _size(locator: str) -> int:

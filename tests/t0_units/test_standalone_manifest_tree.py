@@ -267,3 +267,13 @@ def test_depth_has_no_limit():
     edit = Edit({"/x": "current/d"}, {}, "", lambda _hash: "")
     after = applied(edit, text)
     assert len(after.splitlines()) == 2
+
+
+def test_files_of_very_many_parts_take_time_in_proportion():
+    """A database that was written to here and there is such a file, and a long hole is."""
+    parts = 50_000
+    text = f". {FOO}{' 0:3:hole 1:1:hole' * parts}\n"
+    edit = Edit({"/copy": "current/hole"}, {}, "", lambda _hash: "")
+    tree = parsed(applied(edit, text))
+    for name in ("hole", "copy"):
+        assert tree.find([name]) == ((FOO, 0, 3), (FOO, 1, 1)) * parts
