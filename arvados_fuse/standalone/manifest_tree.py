@@ -138,9 +138,9 @@ class Directory:
 
     def _parse(self, line: str) -> None:
         blocks, tokens = _split(line)
-        for name, of_one_file in groupby(tokens, itemgetter(2)):
+        for shown, of_one_file in groupby(tokens, itemgetter(2)):
             segments = _whole(chain.from_iterable(map(blocks.content, of_one_file)))
-            directory = self
+            directory, name = self, shown
             if "\\" in name or "/" in name or name == ".":
                 *parents, name = _unescaped(name).split("/")
                 directory = self.make_parents(parents)
