@@ -29,6 +29,7 @@ __all__ = [
     "open_lock",
     "prepare",
     "read_environment",
+    "refuse_another_owner",
     "take_lock",
     "write_file",
 ]
@@ -66,14 +67,26 @@ def prepare(directory: Path) -> None:
     """
     try:
         make_directory(directory)
+        refuse_another_owner(directory)
         _refuse_what_is_of_others(directory)
-        if os.geteuid() not in (0, directory.stat().st_uid):
-            raise DirectoryUnusable(f"cannot use {directory}: it belongs to another user")
         directory.chmod(0o700)
     except OSError as error:
         raise DirectoryUnusable(f"cannot use {directory}: {error.strerror}") from error
     if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
         raise DirectoryUnusable(f"cannot use {directory}: it is not writable")
+
+
+def refuse_another_owner(directory: Path) -> None:
+    """Refuse a directory of another user, to root as well. Raises DirectoryUnusable, and OSError.
+
+    Its owner could not read what we would leave there: blocks, for one, would be gone for them.
+    """
+    owner = directory.stat().st_uid
+    if owner != os.geteuid():
+        raise DirectoryUnusable(
+            f"cannot use {directory}: it belongs to another user (number {owner}), who alone can"
+            " run a cluster on it"
+        )
 
 
 def _refuse_what_is_of_others(directory: Path) -> None:

@@ -48,6 +48,7 @@ def _findings(place: Path, before_s: float) -> _Findings:
         raise directory.DirectoryUnusable(
             f"{place} is not the directory of a cluster: it has no {directory.DATABASE}"
         )
+    directory.refuse_another_owner(place)
     # Blocks first: what is written from now on is new, so it does not matter if we do not see it.
     stores = directory.block_stores(place)
     old = [b for store in stores for b in stored_blocks(store) if b.mtime_s < before_s]

@@ -250,10 +250,23 @@ class TestRefusing:
         assert said.startswith(f"arv-standalone: cannot use {theirs}: ")
         assert list(theirs.iterdir()) == []
 
-    def test_a_cluster_that_all_could_write_to_stays_with_its_owner(self, machine, of_root):
+    def test_a_cluster_is_its_owners_even_if_all_could_write_to_it(self, machine, of_root):
         theirs = of_root(0o777)
         said = machine.run(USER, 'arv-standalone "$1"', theirs, code=1)
-        assert said == f"arv-standalone: cannot use {theirs}: it belongs to another user\n"
+        assert said == (
+            f"arv-standalone: cannot use {theirs}: it belongs to another user (number 0), who"
+            " alone can run a cluster on it\n"
+        )
+
+    def test_root_cannot_leave_blocks_in_a_cluster_that_its_owner_could_not_read(
+        self, machine, cluster
+    ):
+        theirs = machine.home(USER) / "cluster"
+        mount = 'mkdir -p m; arv-mount --standalone --standalone-dir "$1" m'
+        for script in ('arv-standalone "$1"', 'arv-standalone "$1" gc --delete', mount):
+            said = machine.run(0, script, theirs, code=1)
+            assert f"cannot use {theirs}: it belongs to another user (number {USER})" in said
+        assert machine.run(0, 'find "$1" -user root', theirs) == ""
 
 
 class TestWhatRootHasLeft:
