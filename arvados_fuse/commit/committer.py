@@ -164,23 +164,23 @@ class Committer:
         return session
 
     def wait_for_end(self, uuid: str) -> bool:
-        """Wait until no session of the collection is there, and the journal of the last is gone.
+        """Wait for the end of what keeps a session from being begun; whether there was any.
 
-        The session of another directory that shows the same collection is committed and ended.
-        Gives the lock up only if it has to wait; returns whether it did. When it returns, a session
-        can be begun. Raises Busy if a file is being written there, and what a commit raises.
+        That is the session of another directory that shows the same collection, which is committed
+        and ended, or the journal of the last one. Gives the lock up then, so that somebody may have
+        begun a session meanwhile: it has to be called again until it returns false, which says that
+        one can be begun. Raises Busy if a file is being written at the other place, and what a
+        commit raises.
         """
-        waited = False
-        while True:
-            other = next((session for session in self._plans if session.uuid == uuid), None)
-            if other is not None:
-                self._end(other)
-            elif uuid in self._ending_uuids:
-                with self._unlocked, self._changed:
-                    self._changed.wait_for(lambda: uuid not in self._ending_uuids)
-            else:
-                return waited
-            waited = True
+        other = next((session for session in self._plans if session.uuid == uuid), None)
+        if other is not None:
+            self._end(other)
+        elif uuid in self._ending_uuids:
+            with self._unlocked, self._changed:
+                self._changed.wait_for(lambda: uuid not in self._ending_uuids)
+        else:
+            return False
+        return True
 
     def _end(self, session: Session) -> None:
         """Commit and end a session now, though it may still be used. Gives the lock up."""

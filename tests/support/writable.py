@@ -287,6 +287,7 @@ class InlineCommitter:
     def __init__(self, mount: WritableMount) -> None:
         self._mount = mount
         self._busy: set[Session] = set()
+        self._ending: set[str] = set()
         self.sessions: list[Session] = []
 
     def begin(
@@ -315,15 +316,18 @@ class InlineCommitter:
 
     def wait_for_end(self, uuid: str) -> bool:
         """Commit and end the session of another directory that shows the collection."""
-        with self._mount.unlocked:  # as when the journal of the last one is being removed
-            pass
-        waited = False
-        while other := next((each for each in self.sessions if each.uuid == uuid), None):
+        other = next((each for each in self.sessions if each.uuid == uuid), None)
+        if other is not None:
             self.commit(other)
             if other in self.sessions:
                 raise Busy(f"{uuid} is being changed at another place of the mount.")
-            waited = True
-        return waited
+        elif uuid in self._ending:
+            self._ending.discard(uuid)
+            with self._mount.unlocked:  # as when the journal of the last one is being removed
+                pass
+        else:
+            return False
+        return True
 
     def relieve(self, session: Session) -> None:
         assert session in self.sessions, "the session has ended"
@@ -359,6 +363,7 @@ class InlineCommitter:
             self._busy.remove(session)
         if session.is_idle:
             self.sessions.remove(session)
+            self._ending.add(session.uuid)
             session.owner.ended()
             session.journal.drop()
 

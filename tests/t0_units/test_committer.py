@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -16,6 +17,7 @@ from arvados_fuse.commit.copies import Copies
 from arvados_fuse.commit.recovery import Nobody
 from arvados_fuse.commit.session import Session
 from arvados_fuse.journal.journal import Journal
+from tests.support.fakes import FakeUnlocked
 from tests.support.journals import ABOUT_US, UUID
 from tests.support.patience import wait_until
 
@@ -69,7 +71,13 @@ def steps() -> CountingSteps:
 
 
 @pytest.fixture
-def committer(tmp_path: Any, steps: Any) -> Iterator[Committer]:
+def unlocked() -> FakeUnlocked:
+    """Lets others do something when the file system's lock is given up."""
+    return FakeUnlocked()
+
+
+@pytest.fixture
+def committer(tmp_path: Any, steps: Any, unlocked: FakeUnlocked) -> Iterator[Committer]:
     journal = Journal.create(tmp_path / "journal", ABOUT_US, 1 << 20)
     repacker: Any = NoRepacker()
     uploads: Any = Uploads()
@@ -81,7 +89,7 @@ def committer(tmp_path: Any, steps: Any) -> Iterator[Committer]:
         delay_s=0.0,
         preservation_s=1000.0,
         locked=nullcontext(),
-        unlocked=nullcontext(),
+        unlocked=unlocked,
     )
     committer.start()
     yield committer
@@ -173,3 +181,28 @@ def test_a_session_whose_end_fails_does_not_keep_the_next_from_beginning(
     committer.wait_for_end(UUID)
     second = committer.begin(UUID, Tree.from_manifest(""), "", Nobody(), manifest_size=0)
     assert second is not first
+
+
+@pytest.mark.timeout(20)
+def test_who_waits_for_the_end_of_a_session_does_not_end_the_one_that_others_begin_then(
+    committer: Committer, steps: CountingSteps, unlocked: FakeUnlocked, monkeypatch: Any
+) -> None:
+    """It is the one to be used."""
+    monkeypatch.setattr(committing, "QUIET_S", 0.01)
+    first = committer.begin(UUID, Tree.from_manifest(""), "", Nobody(), manifest_size=0)
+    drop, is_ending, is_waited_for = first.journal.drop, threading.Event(), threading.Event()
+
+    def drop_and_begin() -> None:
+        is_ending.set()
+        is_waited_for.wait(10.0)
+        drop()
+        second = committer.begin(UUID, Tree.from_manifest(""), "", Nobody(), manifest_size=0)
+        second.used_at = time.monotonic() + 1000.0
+        second.draft.root.create("file")
+
+    monkeypatch.setattr(first.journal, "drop", drop_and_begin)
+    assert is_ending.wait(10.0)
+    commits = steps.commits
+    unlocked.others = is_waited_for.set
+    assert committer.wait_for_end(UUID)
+    assert steps.commits == commits
