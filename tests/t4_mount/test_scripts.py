@@ -27,6 +27,7 @@ def run(home: Path, *command: str | Path) -> str:
     done = subprocess.run(
         command,
         env={**settings, "HOME": str(home)},
+        cwd=home,
         capture_output=True,
         text=True,
         timeout=60,
@@ -50,3 +51,20 @@ def test_a_cluster_is_made_mounted_and_ended_and_comes_back(home: Path) -> None:
         finally:
             run(home, SCRIPTS / "unmount-standalone", mount, data)
         assert not os.listdir(mount)
+
+
+def test_a_mount_point_may_be_named_in_any_way_that_a_shell_knows(home: Path) -> None:
+    """Relative, behind a link, with a space: what is mounted is found again, and unmounted."""
+    (home / "a place").mkdir()
+    (home / "link").symlink_to("a place")
+    data = home / "data"
+    places = ["a place", "./a place/", home / "link", "link"]
+    try:
+        run(home, SCRIPTS / "mount-standalone", ARV_MOUNT, places[0], data)
+        for place in places:
+            said = run(home, SCRIPTS / "mount-standalone", ARV_MOUNT, place, data)
+            assert "is mounted already" in said, place
+    finally:
+        said = run(home, SCRIPTS / "unmount-standalone", places[-1], data)
+    assert "Unmounted" in said
+    assert not os.listdir(home / "a place")
