@@ -19,10 +19,12 @@ from arvados_fuse.command.values import (
     at_least,
     directory,
     encoding,
+    file,
     journal_size,
     names,
     seconds,
     subtype,
+    whole_seconds,
 )
 from arvados_fuse.usage import ArgumentParser
 from arvados_fuse.version import __version__
@@ -121,7 +123,7 @@ def parse(arguments: Sequence[str]) -> Settings:
         parser.error("--standalone-dir is only of use with --standalone")
     recover = None if found.recover is None else Recover(found.recover)
     _check_target(parser, found.mount_dir, recover)
-    if found.command == []:
+    if found.command is not None and not any(found.command[:1]):
         parser.error("--exec needs a command")
     command = found.command or ()
     return Settings(
@@ -162,7 +164,7 @@ def _check_target(
     parser: argparse.ArgumentParser, target: str | None, recover: Recover | None
 ) -> None:
     """End the process if what the options are about is missing, or there is too much of it."""
-    if recover is Recover.DISCARD and target is None:
+    if recover is Recover.DISCARD and not target:
         parser.error("--recover discard needs the name of the journal; --recover shows the names")
     elif recover in (Recover.LIST, Recover.COMMIT) and target is not None:
         parser.error(f"--recover {recover.value} takes no MOUNT_DIR")
@@ -240,7 +242,11 @@ def _add_life_options(parser: argparse.ArgumentParser) -> None:
     def action(flag: str, value: Action, text: str) -> None:
         actions.add_argument(flag, dest="action", action="store_const", const=value, help=text)
 
-    action("--replace", Action.REPLACE, "unmount what FUSE has mounted there first")
+    action(
+        "--replace",
+        Action.REPLACE,
+        "unmount first what FUSE has mounted there, whatever its subtype",
+    )
     action("--unmount", Action.UNMOUNT, "unmount what FUSE has mounted there, and exit")
     action(
         "--unmount-all", Action.UNMOUNT_ALL, "unmount all that FUSE has mounted there or below it"
@@ -260,20 +266,22 @@ def _add_life_options(parser: argparse.ArgumentParser) -> None:
         type=seconds,
         default=2.0,
         metavar="SECONDS",
-        help="how long unmounting may take before it is forced (default: 2)",
+        help="for how long a daemon may go on after it was unmounted, before its connection is"
+        " ended (default: 2)",
     )
 
 
 def _add_log_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what it tells")
     group.add_argument("--debug", action="store_true", help="log more")
-    group.add_argument("--logfile", type=Path, metavar="FILE", help="append log lines to FILE")
+    group.add_argument("--logfile", type=file, metavar="FILE", help="append log lines to FILE")
     group.add_argument(
         "--crunchstat-interval",
         type=seconds,
         default=0.0,
         metavar="SECONDS",
-        help="write statistics to standard error this often (default: 0, never)",
+        help="write statistics to standard error this often (default: 0, never), and never to the"
+        " log file",
     )
 
 
@@ -288,10 +296,10 @@ def _add_exchange_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--refresh-time",
-        type=at_least(0),
+        type=whole_seconds,
         default=15,
         metavar="SECONDS",
-        help="how long to trust what the cluster said (default: 15)",
+        help="how long to trust what the cluster said while nobody tells of changes (default: 15)",
     )
     group.add_argument(
         "--disable-event-listening",
@@ -314,8 +322,8 @@ def _add_writing_options(parser: argparse.ArgumentParser) -> None:
         type=names,
         default=(),
         metavar="CLASSES",
-        help="storage classes of new collections, with commas between them (default: the"
-        " cluster's own)",
+        help="storage classes of new collections, and of all that is written, with commas between"
+        " them (default: the cluster's own; for what is written, those that the collection wants)",
     )
     group.add_argument(
         "--commit-delay",
@@ -337,8 +345,8 @@ def _add_writing_options(parser: argparse.ArgumentParser) -> None:
         type=journal_size,
         default=0,
         metavar="BYTES",
-        help="how much of that there may be before writers have to wait (default: 0, which means"
-        " half of the free disk space, 64 GiB at most)",
+        help="how much of that there may be before writers have to wait, 1000000 or more (default:"
+        " 0, which means half of the free disk space, 64 GiB at most)",
     )
 
 

@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["at_least", "directory", "encoding", "journal_size", "names", "seconds", "subtype"]
+__all__ = [
+    "at_least",
+    "directory",
+    "encoding",
+    "file",
+    "journal_size",
+    "names",
+    "seconds",
+    "subtype",
+    "whole_seconds",
+]
+
+_LONGEST_S = 1_000_000_000
+"""Thirty years. Threads and the kernel cannot be told to wait for much longer."""
 
 _SMALLEST_JOURNAL = 1_000_000
 
@@ -40,14 +53,24 @@ def journal_size(text: str) -> int:
 
 
 def seconds(text: str) -> float:
-    """Read a duration of zero or more, with a fraction if need be."""
+    """Read a duration, with a fraction if need be."""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    if not 0 <= value <= _LONGEST_S:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of seconds from 0 to {_LONGEST_S}"
+        )
     return value
+
+
+def whole_seconds(text: str) -> int:
+    """Read a duration without a fraction."""
+    duration_s = at_least(0)(text)
+    if duration_s > _LONGEST_S:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {_LONGEST_S} seconds")
+    return duration_s
 
 
 def directory(text: str) -> Path:
@@ -60,15 +83,27 @@ def directory(text: str) -> Path:
     return Path(text).absolute()
 
 
+def file(text: str) -> Path:
+    """Read the path of a file. An empty one, as of a variable that is not set, is none."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name of a file is needed")
+    return Path(text)
+
+
 def names(text: str) -> tuple[str, ...]:
     """Read names with commas between them. Nothing between two commas is no name."""
     return tuple(name for part in text.split(",") if (name := part.strip()))
 
 
 def subtype(text: str) -> str:
-    """Read the subtype of a mount. FUSE is given it among other options, with commas between."""
-    if "," in text:
-        raise argparse.ArgumentTypeError(f"{text!r} has a comma: choose another subtype")
+    """Read the subtype of a mount.
+
+    FUSE is given it among other options in ASCII, with commas between, and drops backslashes.
+    """
+    if not (text.isascii() and text.isprintable()) or "," in text or "\\" in text:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} has characters that cannot be in a subtype: choose another"
+        )
     return text
 
 

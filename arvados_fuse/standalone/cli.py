@@ -35,22 +35,15 @@ def _directory(commands: Container[str], text: str) -> Path:
     return Path(text)
 
 
-def _port(text: str) -> int:
-    port = int(text)
-    if not 1 <= port <= 65535:
-        raise ValueError
-    return port
+def _up_to(most: int, text: str) -> int:
+    """Read a number from 1 to `most`."""
+    if not text.isdecimal() or len(text) > len(str(most)) or not 1 <= int(text) <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {most}")
+    return int(text)
 
 
-def _service_count(text: str) -> int:
-    count = int(text)
-    if not 1 <= count <= cluster.MOST_KEEP_SERVICES:
-        raise ValueError
-    return count
-
-
-_service_count.__name__ = f"number from 1 to {cluster.MOST_KEEP_SERVICES}"
-_port.__name__ = "port number"
+_port = partial(_up_to, 65535)
+_service_count = partial(_up_to, cluster.MOST_KEEP_SERVICES)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,8 +73,8 @@ def _parser() -> argparse.ArgumentParser:
         "--keep-services",
         type=_service_count,
         metavar="N",
-        help="how many Keep services there are, each with blocks of its own (default: as many as"
-        " the last time, 1 at first; never fewer)",
+        help=f"how many Keep services there are, {cluster.MOST_KEEP_SERVICES} at most, each with"
+        " blocks of its own (default: as many as the last time, 1 at first; never fewer)",
     )
     parser.add_argument(
         "--sample", action="store_true", help="put a sample project into a new cluster"
@@ -129,12 +122,12 @@ def _parser() -> argparse.ArgumentParser:
 def _add_user_commands(commands: Any) -> None:
     user = commands.add_parser("user", help="add users; see arv-standalone DIR user --help")
     actions = user.add_subparsers(required=True, metavar="add|env")
-    add = actions.add_parser("add", help="make a user")
+    add = actions.add_parser("add", help="make an active user, and print the uuid")
     add.add_argument("name", metavar="NAME", help="letters and digits, a letter first")
     add.add_argument("--email", help="default: NAME@localhost")
-    add.add_argument("--admin", action="store_true", help="who may do everything")
+    add.add_argument("--admin", action="store_true", help="an administrator, who may do everything")
     add.set_defaults(run=_add_user)
-    env = actions.add_parser("env", help="print an env.sh for a user")
+    env = actions.add_parser("env", help="print what env.sh is for a user")
     env.add_argument("name", metavar="NAME")
     env.set_defaults(run=_print_environment)
 

@@ -113,8 +113,10 @@ def test_a_journal_has_room_for_more_than_itself(capsys):
     assert "whole number" in refused(capsys, "--journal-size", "1M", "mnt")
 
 
-def test_a_subtype_is_no_list_of_other_options_of_fuse(capsys):
-    assert "choose another" in refused(capsys, "--subtype", "keep,allow_other", "mnt")
+@pytest.mark.parametrize("subtype", ["keep,allow_other", "a\\b", "a\nb", "gr\u00fcn"])
+def test_a_subtype_is_no_list_of_other_options_of_fuse(capsys, subtype):
+    """Nor what FUSE cannot be given, or does not show as it was given."""
+    assert "choose another" in refused(capsys, "--subtype", subtype, "mnt")
 
 
 def test_read_only_is_accepted_as_scripts_say_it():
@@ -154,12 +156,19 @@ class TestExec:
         assert settings.command == ("ls", "-l")
         assert settings.mount_dir.name == "mnt"
 
-    def test_without_a_command(self, capsys):
-        assert refused(capsys, "mnt", "--exec") == "--exec needs a command"
+    @pytest.mark.parametrize("command", [[], [""], ["", "argument"]])
+    def test_without_a_command(self, capsys, command):
+        assert refused(capsys, "mnt", "--exec", *command) == "--exec needs a command"
 
     def test_goes_with_foreground_which_it_implies(self):
         settings = parse(["mnt", "--foreground", "--exec", "true"])
         assert settings.command == ("true",)
+
+
+class TestRecover:
+    @pytest.mark.parametrize("name", [[], [""]])
+    def test_discard_needs_a_name(self, capsys, name):
+        assert "needs the name of the journal" in refused(capsys, "--recover", "discard", *name)
 
 
 class TestJournal:
@@ -225,6 +234,11 @@ def test_what_excludes_each_other(capsys, arguments):
         (["--encoding", "utf-16"], "'utf-16' is not a character encoding of file names"),
         (["--encoding", "idna"], "'idna' is not a character encoding of file names"),
         (["--encoding", "base64"], "'base64' is not a character encoding of file names"),
+        (["--refresh-time", "9" * 20], "is more than 1000000000 seconds"),
+        (["--commit-delay", "1e300"], "'1e300' is not a number of seconds from 0 to 1000000000"),
+        (["--crunchstat-interval", "1e10"], "'1e10' is not a number of seconds"),
+        (["--unmount-timeout", "1e10"], "'1e10' is not a number of seconds"),
+        (["--logfile", ""], "the name of a file is needed"),
         (["--no-such-option"], "unrecognized arguments: --no-such-option"),
     ],
 )

@@ -67,8 +67,10 @@ def test_a_directory_without_a_name(refused):
     [
         ([], "arv-standalone: the following arguments are required: DIR"),
         (["d", "--nonsense"], "arv-standalone: unrecognized arguments: --nonsense"),
-        (["d", "--api-port", "0"], "argument --api-port: invalid port number value: '0'"),
-        (["d", "--keep-services", "17"], "invalid number from 1 to 16 value: '17'"),
+        (["d", "--api-port", "0"], "argument --api-port: '0' is not a number from 1 to 65535"),
+        (["d", "--keep-port", "https"], "--keep-port: 'https' is not a number from 1 to 65535"),
+        (["d", "--keep-port", "9" * 5000], "is not a number from 1 to 65535"),
+        (["d", "--keep-services", "17"], "'17' is not a number from 1 to 16"),
         (["d", "list"], "invalid choice: 'list'"),
         (["d", "user"], "arv-standalone DIR user: the following arguments are required: add|env"),
         (["d", "user", "add"], "the following arguments are required: NAME"),

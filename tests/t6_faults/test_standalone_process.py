@@ -159,7 +159,7 @@ class TestCommand:
         [
             ([], 2, "DIR"),
             (["{}", "--nonsense"], 2, "--nonsense"),
-            (["{}", "--api-port", "99999"], 2, "port number"),
+            (["{}", "--api-port", "99999"], 2, "--api-port"),
             (["/proc/nonsense"], 1, "/proc/nonsense"),
             (["/dev/null"], 1, "/dev/null"),
             (["/dev/null/x"], 1, "/dev/null/x"),
