@@ -68,8 +68,13 @@ MOST_TRIES = 5
 SMALL_MANIFEST = 1 << 18
 """Characters up to which the whole new manifest is asked for with each commit."""
 
-MOST_SETTLED = 20000
-"""Committed entries of a draft from which on the manifest is asked for, however large it is."""
+MOST_SETTLED = 5000
+"""Committed entries of a draft from which on the manifest is asked for, however large it is. To
+leave that many to the tree takes the file system's lock for some 0.1 s."""
+
+MANIFEST_PER_SETTLED = 1000
+"""Characters of the manifest for each of these entries, at least: so the time that asking takes is
+that of the number of files, and not of its square."""
 
 SLICE = 2000
 """Files that are gone through before others get the file system's lock: some milliseconds."""
@@ -368,7 +373,8 @@ class Steps:
         if taken.content is not None:
             return self._replace(session, full_manifest(taken))
         change = delta(taken)
-        whole = session.manifest_size <= SMALL_MANIFEST or session.settled > MOST_SETTLED
+        most_settled = max(MOST_SETTLED, session.manifest_size // MANIFEST_PER_SETTLED)
+        whole = session.manifest_size <= SMALL_MANIFEST or session.settled > most_settled
         return self._writing.edit(
             session.uuid, change.replace_files, change.manifest_text, whole=whole
         )

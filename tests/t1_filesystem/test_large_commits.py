@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,3 +94,31 @@ def test_the_lock_is_given_up_once_for_some_files_each_time(tmp_path: Path) -> N
         mount.close()
     # Bytes are placed and contents settled, both in slices of two.
     assert points[1] - points[0] == 2 * (40 - 4) // 2
+
+
+def test_the_manifest_of_a_large_collection_is_asked_for_ever_more_rarely(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So what has been committed costs the time of the number of files, not of its square."""
+    monkeypatch.setattr(steps, "SMALL_MANIFEST", 0)
+    monkeypatch.setattr(steps, "MOST_SETTLED", 2)
+    monkeypatch.setattr(steps, "MANIFEST_PER_SETTLED", 200)
+    mount = mount_with([], tmp_path / "journals")
+    edit, asked_at = mount.cluster.edit, []
+
+    def noted(*arguments: Any, whole: bool) -> Any:
+        if whole:
+            asked_at.append(number)
+        return edit(*arguments, whole=whole)
+
+    monkeypatch.setattr(mount.cluster, "edit", noted)
+    for number in range(100):
+        mount.make(f"d/{number}", b"content")
+        mount.steps.commit(mount.committer.sessions[0])
+    pauses = [after - before for before, after in pairwise(asked_at)]
+    assert pauses == sorted(pauses)
+    assert pauses[0] == 3
+    assert pauses[-1] > 10
+    mount.commit()
+    assert mount.walk() == mount.cluster.content
+    mount.close()
