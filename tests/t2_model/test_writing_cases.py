@@ -283,3 +283,28 @@ def test_what_is_not_saved_is_read_though_its_signatures_are_lost_and_nothing_ca
     mount.release(changed)
     mount.release(new)
     mount.close()
+
+
+@pytest.mark.parametrize("change", ["its name", "its project"])
+def test_a_collection_that_others_rename_or_move_is_saved_where_it_is(
+    tmp_path: Path, change: str
+) -> None:
+    """What is open is written to, though another path leads to it, or none."""
+    cluster = WritableCluster()
+    cluster.edit_elsewhere({"file": b"before"})
+    mount = WritableMount(cluster, tmp_path, shows_home=True)
+    handle = mount.open("model/file")
+    mount.write(handle, 0, b"ours")
+    if change == "its name":
+        cluster.items[UUID] = cluster.items[UUID]._replace(name="renamed")
+    else:
+        cluster.owners[UUID] = "zzzzz-j7d0g-000000000000001"
+    mount.clock.now += REFRESH_S + 1
+    shown = {"renamed": None, "renamed/file": b"oursre"} if change == "its name" else {}
+    assert mount.walk() == shown
+    mount.write(handle, 6, b", more")
+    mount.fsync(handle)
+    assert cluster.content == {"file": b"oursre, more"}
+    mount.release(handle)
+    invariants.check(mount)
+    mount.close()
