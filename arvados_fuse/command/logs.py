@@ -7,6 +7,7 @@ import logging.handlers
 import os
 from typing import TYPE_CHECKING
 
+from arvados_fuse.command import owners
 from arvados_fuse.command.problem import CommandError
 
 if TYPE_CHECKING:
@@ -22,8 +23,9 @@ def start_logging(settings: Settings) -> None:
         try:
             handler = logging.FileHandler(settings.logfile)
         except OSError as error:
+            remark = owners.remark(error, settings.logfile)
             raise CommandError(
-                f"Cannot write to the log file {settings.logfile}: {error.strerror}."
+                f"Cannot write to the log file {settings.logfile}: {error.strerror}{remark}."
             ) from None
     elif settings.foreground or settings.command:
         handler = logging.StreamHandler()

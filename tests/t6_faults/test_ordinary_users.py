@@ -242,7 +242,9 @@ class TestRefusing:
         whose = f"Permission denied ({theirs} belongs to root)."
         assert whose in refused("--disk-cache-dir", theirs)
         assert whose in refused("--read-write", "--journal-dir", theirs / "below")
-        assert "Cannot write to the log file" in refused("--logfile", theirs / "log")
+        assert f"Cannot write to the log file {theirs}/log: {whose}" in refused(
+            "--logfile", theirs / "log"
+        )
         line = refused("--standalone", "--standalone-dir", theirs)
         assert "cannot use" in line
         assert "--standalone-dir" in line
