@@ -72,7 +72,7 @@ _ROOTS = (
 _DIRECTORIES = (
     ("--mount-home", Kind.HOME, "your home project"),
     ("--mount-shared", Kind.SHARED, "the projects that are shared with you"),
-    ("--mount-tmp", Kind.TMP, "a writable collection that goes with the mount"),
+    ("--mount-tmp", Kind.TMP, "a collection that ends with the mount (with --read-write)"),
     ("--mount-by-id", Kind.BY_ID, "collections and projects by uuid or portable data hash"),
     ("--mount-by-pdh", Kind.BY_PDH, "collections by portable data hash"),
     ("--mount-by-tag", Kind.BY_TAG, "a directory for each tag"),
@@ -186,7 +186,7 @@ def _filters(text: str) -> tuple[Any, ...]:
     """
     try:
         filters = json.loads(text)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         filters = _filters_of_file(text)
     if not isinstance(filters, list):
         raise argparse.ArgumentTypeError(f"{filters!r} is not a list of filters")
@@ -203,7 +203,7 @@ def _filters_of_file(name: str) -> Any:
     try:
         with open(name, encoding="utf-8") as file:
             return json.load(file)
-    except (OSError, ValueError) as error:  # ValueError: not JSON, or no name of a file
+    except (OSError, ValueError, RecursionError) as error:  # not JSON, or no name of a file
         reason = getattr(error, "strerror", None) or error
         raise argparse.ArgumentTypeError(
             f"{name!r} is neither JSON nor the name of a file with JSON ({reason})"

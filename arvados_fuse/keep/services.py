@@ -161,11 +161,19 @@ def _from_records(records: Iterable[Mapping[str, Any]]) -> Iterable[Service]:
                 logger.warning("a Keep service record makes no sense and is left out: %r", record)
 
 
+def _is_address(url: str) -> bool:
+    """Whether it is a URL that can be connected to."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # of a port that is no number, or of half an IPv6 address
+        return False
+
+
 def _from_setting(name: str, value: str) -> Iterable[Service]:
     """Services from a setting. They have no uuids: their place in the list stands for one."""
     for number, url in enumerate(value.split()):
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        if not _is_address(url):
             raise ValueError(
                 f"{name} must hold URLs such as https://keep.example.com:443/, and {url!r} is none"
             )

@@ -131,9 +131,11 @@ def test_settings_replace_the_list_of_the_api_server() -> None:
     assert both.for_block(FOO, ())[0].kind == "proxy"
 
 
-@pytest.mark.parametrize("url", ["keep.example.com", "ftp://x/", "http://"])
+@pytest.mark.parametrize(
+    "url", ["keep.example.com", "ftp://x/", "http://", "http://x:y", "http://x:99999", "http://[x"]
+)
 def test_a_setting_that_is_no_url_is_refused_at_once(url: str) -> None:
-    with pytest.raises(ValueError, match="ARVADOS_KEEP_PROXY"):
+    with pytest.raises(ValueError, match="ARVADOS_KEEP_PROXY must hold URLs"):
         ServiceList(list, keep_proxy=url)
 
 

@@ -99,6 +99,13 @@ class TestFilters:
         file.write_text(json.dumps([["name", "!=", None]]))
         assert filters(str(file)) == (["name", "!=", None],)
 
+    def test_a_file_with_brackets_and_no_end(self, tmp_path, capsys):
+        file = tmp_path / "filters.json"
+        file.write_text("[" * 100_000)
+        with pytest.raises(SystemExit):
+            filters(str(file))
+        assert "is neither JSON nor the name of a file with JSON" in capsys.readouterr().err
+
     @pytest.mark.parametrize(
         ("text", "says"),
         [
@@ -108,6 +115,7 @@ class TestFilters:
             ('[["name", 3, "x"]]', "['name', 3, 'x'] is not a filter"),
             ("[3]", "3 is not a filter"),
             ('[""]', "'' is not a filter"),
+            ("[" * 100_000, f"'{'[' * 100_000}' is neither JSON nor the name of a file with JSON"),
             ("[", "'[' is neither JSON nor the name of a file with JSON (No such file"),
             (
                 "/dev/null",

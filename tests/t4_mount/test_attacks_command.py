@@ -45,6 +45,15 @@ def test_a_directory_with_a_name_of_the_mounts_own(refused):
     assert "does not begin with .arvados#." in refused("--mount-home", ".arvados#mount")
 
 
+def test_a_temporary_collection_that_could_not_be_written_to(refused):
+    assert "needs a mount that is made with --read-write" in refused("--mount-tmp", "tmp")
+
+
+def test_keep_services_that_have_no_address(env, refused):
+    env["ARVADOS_KEEP_SERVICES"] = "http://127.0.0.1:port/"
+    assert "ARVADOS_KEEP_SERVICES must hold URLs such as" in refused()
+
+
 @pytest.mark.parametrize("token", ["v2/zzzzz\nX-Other: 1", "tokén", "to\x01ken"])
 def test_a_token_that_none_can_be(env, refused, token):
     """Not that the host is no API server: that is not where one has to look."""
@@ -64,26 +73,20 @@ def test_settings_with_the_line_feed_of_a_file(env, mount):
     assert "home" in os.listdir(running.directory)
 
 
-@pytest.mark.parametrize(
-    ("options", "variables"),
-    [
-        (("--journal-dir", "state/arvados/journal", "--disk-cache-dir", "cache/arvados/keep"), {}),
-        ((), {"XDG_STATE_HOME": "state", "XDG_CACHE_HOME": "cache"}),
-    ],
-)
-def test_relative_paths_in_the_background(env, tmp_path, options, variables):
+def test_relative_paths_in_the_background(env, tmp_path):
     """The mount leaves the directory in which it was started."""
     (tmp_path / "mnt").mkdir()
+    options = ("--journal-dir", "state/journal", "--disk-cache-dir", "cache/keep")
     start = [ARV_MOUNT, "--read-write", *options, "mnt"]
-    subprocess.run(start, cwd=tmp_path, env=env | variables, check=True, timeout=30)
+    subprocess.run(start, cwd=tmp_path, env=env, check=True, timeout=30)
     try:
-        collection = tmp_path / "mnt/home" / f"relative {len(options)}"
+        collection = tmp_path / "mnt/home" / "relative"
         collection.mkdir()
         (collection / "file").write_bytes(b"content")
         assert (collection / ".arvados#commit").read_bytes()
         assert (collection / "file").read_bytes() == b"content"
-        assert [*(tmp_path / "state/arvados/journal").glob("*/*-4zz18-*")]
-        assert (tmp_path / "cache/arvados/keep").is_dir()
+        assert [*(tmp_path / "state/journal").glob("*/*-4zz18-*")]
+        assert (tmp_path / "cache/keep").is_dir()
     finally:
         subprocess.run([ARV_MOUNT, "--unmount", "mnt"], cwd=tmp_path, check=True, timeout=30)
 
