@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import logging.handlers
-import os
+import socket
 from typing import TYPE_CHECKING
 
 from arvados_fuse.command import owners
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from arvados_fuse.command.arguments import Settings
 
 __all__ = ["start_logging"]
+
+
+SYSTEM_LOG = "/dev/log"
+"""The socket of the system log."""
 
 
 def start_logging(settings: Settings) -> None:
@@ -29,8 +33,8 @@ def start_logging(settings: Settings) -> None:
             ) from None
     elif settings.foreground or settings.command:
         handler = logging.StreamHandler()
-    elif os.path.exists("/dev/log"):
-        handler = logging.handlers.SysLogHandler("/dev/log")
+    elif _has_listener(SYSTEM_LOG):
+        handler = logging.handlers.SysLogHandler(SYSTEM_LOG)
     else:
         # Standard error is there only until the mount works; success is told by the exit code.
         handler = logging.StreamHandler()
@@ -42,3 +46,15 @@ def start_logging(settings: Settings) -> None:
     ours.addHandler(handler)
     ours.setLevel(logging.DEBUG if settings.debug else logging.INFO)
     ours.propagate = False
+
+
+def _has_listener(address: str) -> bool:
+    """Whether somebody listens at the socket, and to us. One may be left of who does no more."""
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+        with socket.socket(socket.AF_UNIX, kind) as probe:
+            try:
+                probe.connect(address)
+            except OSError:
+                continue
+            return True
+    return False
