@@ -164,7 +164,7 @@ class Writer:
     @property
     def has_given_up(self) -> bool:
         """Whether `finish` did not wait for all: the process has to end by itself then."""
-        return self._patience is not None and self._patience.is_over()
+        return self._patience is not None and bool(self._patience.why)
 
     def leave(self) -> None:
         """Let `finish` wait no longer, if it does: what is not saved stays in the journal."""
@@ -190,7 +190,9 @@ class Writer:
         )
         with reported(self._left):
             failed = self._committer.finish(patience.is_over)
-        if not patience.is_over():  # else threads may still be at work
+        if failed and patience.why:  # threads may still be at work
+            log.warning("%s: what is not saved yet is left to the next mount.", patience.why)
+        else:
             self._keep.close()
             self._journal.close()
         for session in failed:

@@ -3,7 +3,7 @@
 The rules of whom to ask, how long to wait and when to try again are those of the official SDK, so
 that a cluster sees the same behaviour (Arvados documentation, "Keep clients"). What differs: bytes
 are handed on while they come, the time between rounds is jittered, and a service that has sent
-wrong bytes twice is not asked a third time.
+wrong bytes twice is not asked a third time; one that was silent is asked last for a while.
 """
 
 import contextlib
@@ -198,7 +198,8 @@ class KeepClient:
         said: the last failure of each service, by its URL; brought up to date
         """
         block = transfer.block
-        for service in self._services.for_block(block.hash, block.hints):
+        services = self._services.for_block(block.hash, block.hints)
+        for service in self._troubles.silent_last(services):
             before = said.get(service.url_base)
             if before is not None and before.permanent:
                 continue
@@ -266,7 +267,7 @@ class KeepClient:
 
         Returns whether another round makes sense.
         """
-        services = self._services.for_new_block(placement.block.hash)
+        services = self._troubles.silent_last(self._services.for_new_block(placement.block.hash))
         usable = [each for each in services if not _is_given_up(said.get(each.url_base))]
         for wave in placement.waves(usable):
             store = partial(self._store, round_number, placement, body)

@@ -29,18 +29,24 @@ def test_silence_from_before_does_not_count(monkeypatch: Any) -> None:
     assert not Patience(lambda: float("-inf")).is_over()
 
 
-def test_it_is_over_after_the_longest_silence_and_says_so_once(caplog: Any) -> None:
+def test_it_is_over_after_the_longest_silence() -> None:
     waiting = Patience(lambda: float("-inf"))
+    assert not waiting.why
     time.sleep(2 * LIMIT_S)
-    assert [waiting.is_over(), waiting.is_over()] == [True, True]
-    assert caplog.messages == [
-        "The cluster has been silent for 0 s: what is not saved yet is left to the next mount."
-    ]
+    assert waiting.is_over()
+    assert waiting.why == "The cluster has been silent for 0 s"
 
 
-def test_somebody_can_end_it_and_that_is_said_once(caplog: Any) -> None:
+def test_somebody_can_end_it() -> None:
     waiting = Patience(time.monotonic)
     waiting.end()
-    waiting.end()
     assert waiting.is_over()
-    assert caplog.messages == ["Interrupted: what is not saved yet is left to the next mount."]
+    assert waiting.why == "Interrupted"
+
+
+def test_the_first_reason_stays() -> None:
+    waiting = Patience(lambda: float("-inf"))
+    waiting.end()
+    time.sleep(2 * LIMIT_S)
+    assert waiting.is_over()
+    assert waiting.why == "Interrupted"

@@ -83,6 +83,42 @@ def refused_port() -> int:
         return int(server.getsockname()[1])
 
 
+# -- one of several is silent
+
+
+def test_a_silent_service_is_waited_for_once_and_asked_last_then(
+    pair: tuple[FakeKeep, FakeKeep, str],
+) -> None:
+    first, second, locator = pair
+    first.bend_all(Bend(silent=True))
+    client = impatient_client(
+        services=ServiceList(lambda: in_order(locator, first.record(0), second.record(1))),
+        low_speed_s=0.2,
+    )
+    for _ in range(5):
+        assert Sink().fetch(client, locator) == BLOCK
+    assert (len(first.requests), len(second.requests)) == (1, 5)
+    client.close()
+
+
+def test_a_service_that_was_silent_is_asked_again_when_others_fail(
+    pair: tuple[FakeKeep, FakeKeep, str],
+) -> None:
+    first, second, locator = pair
+    first.bend(Bend(silent=True))
+    client = impatient_client(
+        services=ServiceList(lambda: in_order(locator, first.record(0), second.record(1))),
+        low_speed_s=0.2,
+    )
+    assert Sink().fetch(client, locator) == BLOCK
+    second.bend_all(Bend(status=404))
+    assert Sink().fetch(client, locator) == BLOCK
+    second.bend_all(Bend())
+    assert Sink().fetch(client, locator) == BLOCK
+    assert len(first.requests) == 3, "it works again, and is the first to be asked"
+    client.close()
+
+
 # -- the end of patience
 
 

@@ -169,6 +169,17 @@ def test_a_connection_that_the_server_closed_costs_no_try(keeps: list[FakeKeep])
     client.close()
 
 
+def test_a_silent_service_gets_no_more_blocks_while_there_are_others(
+    keeps: list[FakeKeep],
+) -> None:
+    keeps[0].bend_all(Bend(silent=True))
+    client = client_of(keeps, low_speed_s=0.2)
+    for _ in range(4):
+        client.put(BLOCK, classes=(), replicas=2)
+    assert requests(keeps) == [1, 4, 4]
+    client.close()
+
+
 @WRITE_ERROR
 def test_that_blocks_cannot_be_written_is_logged_once_until_one_is(
     keeps: list[FakeKeep], caplog: pytest.LogCaptureFixture
