@@ -45,7 +45,7 @@ class Parcel(NamedTuple):
         return (
             self.files.keys() == other.files.keys()
             and set(self.directories) == set(other.directories)
-            and all(_unsigned(s) == _unsigned(other.files[p]) for p, s in self.files.items())
+            and all(_are_alike(s, other.files[p]) for p, s in self.files.items())
         )
 
 
@@ -88,10 +88,11 @@ def remove(directory: DraftDirectory, name: str) -> None:
     """Remove what is under a name, with all that is in it. Raises NoSuchEntry, ManifestError."""
     if isinstance(directory.find(name), (DraftDirectory, TreeDirectory)):
         inside = directory.directory(name)
-        for each in [*inside.directory_names(), *(n for _, n in inside.base_files())]:
+        for each in list(inside.directory_names()):
             remove(inside, each)
-        for each, _ in list(inside.own_files()):
-            inside.unlink(each)
+        files = [*(n for _, n in inside.base_files()), *(n for n, _ in inside.own_files())]
+        for each in files:
+            inside.detach(each)
         directory.rmdir(name)
     else:
         directory.unlink(name)
@@ -130,9 +131,10 @@ def _pack_directory(
         for name, below in directory.subdirectories.items():
             _pack_directory(below, prefix + name, directories, files)
         return
-    for index, name in directory.base_files():
-        assert directory.base is not None, "it has files"
-        files[prefix + name] = directory.base.files().segments(index)
+    if directory.base is not None:
+        table = directory.base.files()
+        for index, name in directory.base_files():
+            files[prefix + name] = table.segments(index)
     for name, file in directory.own_files():
         files[prefix + name] = _segments(file)
     for name in directory.directory_names():
@@ -145,6 +147,10 @@ def _segments(file: DraftFile) -> tuple[Segment, ...]:
     if file.pins or file.extents.pending_chunks() or file.extents.has_holes():
         raise Busy(f"{quote(file.path())} is being written to.")
     return file.extents.segments()
+
+
+def _are_alike(segments: tuple[Segment, ...], others: tuple[Segment, ...]) -> bool:
+    return segments == others or _unsigned(segments) == _unsigned(others)
 
 
 def _unsigned(segments: tuple[Segment, ...]) -> list[tuple[str, int, int]]:
