@@ -107,6 +107,8 @@ class Placement:
             answer = response.read(_LONGEST_ANSWER)
         except (OSError, http.client.HTTPException) as error:
             raise transport_failure(error) from error
+        if response.length and len(answer) < _LONGEST_ANSWER:
+            raise TryFailed(Verdict.UNREACHABLE, "the connection broke in its answer")
         exchange.is_reusable = not response.is_early
         locator = self._checked_locator(answer)
         with self._lock:

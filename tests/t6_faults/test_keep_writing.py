@@ -169,6 +169,17 @@ def test_a_connection_that_the_server_closed_costs_no_try(keeps: list[FakeKeep])
     client.close()
 
 
+@pytest.mark.parametrize("begin", [b"", b"a block of"])
+def test_an_answer_that_breaks_off_is_worth_another_try(
+    keeps: list[FakeKeep], begin: bytes
+) -> None:
+    keeps[0].bend(Bend(body=begin, announce=100))
+    client = client_of(keeps[:1], retries=1)
+    assert client.put(BLOCK, classes=(), replicas=1).startswith(HASH)
+    assert requests(keeps) == [2, 0, 0]
+    client.close()
+
+
 def test_a_silent_service_gets_no_more_blocks_while_there_are_others(
     keeps: list[FakeKeep],
 ) -> None:
