@@ -13,7 +13,7 @@ import arvados.collection
 import pytest
 
 from tests.support.patience import wait_until
-from tests.support.workplace import errno_of, new_collection
+from tests.support.workplace import errno_of, new_collection, saved
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 AT_FDCWD, NOREPLACE, EXCHANGE = -100, 1, 2
@@ -126,6 +126,19 @@ def events(watch):
         found.append((mask, told[16 : 16 + length].rstrip(b"\0").decode()))
         told = told[16 + length :]
     return found
+
+
+def test_syncing_a_file_system_saves_nothing_and_syncing_a_file_does(cluster, mount):
+    api = cluster.api()
+    uuid = new_collection(api)
+    root = mount("--read-write", "--commit-delay", "300", "--collection", uuid).directory
+    for name in ("first", "second"):  # the close of the first saves it: it comes alone
+        (root / name).write_text(name)
+    with (root / "second").open() as file:
+        assert LIBC.syncfs(file.fileno()) == 0
+        assert saved(api, uuid).keys() == {"first"}
+        os.fsync(file.fileno())
+    assert saved(api, uuid).keys() == {"first", "second"}
 
 
 def test_links_are_copied_as_what_they_lead_to(root, tmp_path):
