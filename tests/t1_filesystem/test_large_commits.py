@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -121,4 +122,19 @@ def test_the_manifest_of_a_large_collection_is_asked_for_ever_more_rarely(
     assert pauses[-1] > 10
     mount.commit()
     assert mount.walk() == mount.cluster.content
+    mount.close()
+
+
+def test_a_file_that_was_made_and_is_not_saved_takes_less_than_2000_bytes(tmp_path: Path) -> None:
+    """Object, draft, attributes, number and names, as long as the kernel knows it as well."""
+    mount = mount_with(["d/first"], tmp_path / "journals")
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(1000):
+            mount.make(f"d/file {number}", b"content")
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (after - before) / 1000 < 2000
     mount.close()
