@@ -56,9 +56,10 @@ def _configured() -> Access:
     host, token = (settings.get(name, "").strip() for name in _NEEDED)
     missing = [name for name, value in zip(_NEEDED, (host, token), strict=True) if not value]
     if missing:
+        them = "it" if len(missing) == 1 else "them"
         raise CommandError(
             complaint()
-            or f"{' and '.join(missing)} not set. Set them in the environment or in"
+            or f"{' and '.join(missing)} not set. Set {them} in the environment or in"
             " ~/.config/arvados/settings.conf, or use --standalone for a cluster of your own."
         )
     if not (token.isascii() and token.isprintable()):

@@ -106,7 +106,14 @@ class TestBadSettings:
         for name in ("ARVADOS_API_HOST", "ARVADOS_API_TOKEN"):
             env.pop(name)
         done = arv_mount(directory, env=env)
-        assert_fails(done, 1, "ARVADOS_API_HOST and ARVADOS_API_TOKEN not set", "--standalone")
+        said = "ARVADOS_API_HOST and ARVADOS_API_TOKEN not set. Set them in the environment or in"
+        assert_fails(done, 1, said, "--standalone")
+
+    @pytest.mark.parametrize("name", ["ARVADOS_API_HOST", "ARVADOS_API_TOKEN"])
+    def test_one_setting_is_missing(self, directory, env, name):
+        env.pop(name)
+        done = arv_mount(directory, env=env)
+        assert_fails(done, 1, f"{name} not set. Set it in the environment or in", "--standalone")
 
     def test_settings_file_is_read(self, directory, env):
         config = f"{env['HOME']}/.config/arvados"
