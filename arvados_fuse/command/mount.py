@@ -310,6 +310,8 @@ def _mount(settings: Settings, operations: Operations, host: str) -> None:
 
 def _why_not_mounted(settings: Settings) -> str:
     """Find the likeliest reason; libfuse itself only says that it failed."""
+    if mountpoint.mounted_at(settings.mount_dir) is not None:
+        return f"Somebody else has just mounted something on {settings.mount_dir}."
     if not os.path.exists("/dev/fuse"):
         return "This machine has no /dev/fuse: load the kernel module (modprobe fuse)."
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):

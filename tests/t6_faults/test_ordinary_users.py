@@ -175,6 +175,24 @@ class TestMounting:
         assert {each.name for each in below.iterdir()} == {"DATA", "CACHE", "STATE", "x"}
         assert list(machine.home(USER).glob(".local/*")) == []
 
+    def test_of_two_at_once_one_mounts_and_the_other_says_why_not(self, machine, cluster):
+        """Now and then the kernel mounts both, one over the other, and unmounting ends both."""
+        said = machine.run(
+            USER,
+            "arv-mount ~/m & first=$!; arv-mount ~/m & wait $first; one=$?; wait $!; echo $one $?",
+            **cluster,
+        )
+        *lines, codes = said.splitlines()
+        assert "0" in codes.split()
+        why = [line for line in lines if line.startswith("arv-mount: ")]
+        place = machine.home(USER) / "m"
+        assert len(why) == codes.split().count("1")
+        reasons = (
+            f"arv-mount: Somebody else has just mounted something on {place}.",
+            f"arv-mount: {place} is already a mount point",
+        )
+        assert [line for line in why if not line.startswith(reasons)] == []
+
     def test_a_hanging_mount_is_ended_by_its_user(self, machine, cluster):
         """The kernel's control files of a mount belong to who has mounted it."""
         machine.run(0, "mount -t fusectl none /sys/fs/fuse/connections")
