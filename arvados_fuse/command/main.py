@@ -18,6 +18,7 @@ from arvados_fuse.command.problem import CommandError
 from arvados_fuse.command.settings_file import complaint
 from arvados_fuse.command.unmounting import unmount_all, unmount_here
 from arvados_fuse.command.usual import ensure_home
+from arvados_fuse.usage import OutputError, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CommandError as error:
         print(f"arv-mount: {error}", file=sys.stderr)
         return error.exit_code
+    except OutputError as error:
+        print(f"arv-mount: {error}", file=sys.stderr)
+        return 1
 
 
 def _run(settings: Settings) -> int:
@@ -58,9 +62,9 @@ def _run(settings: Settings) -> int:
 
 def _recover(settings: Settings, recover: Recover) -> int:
     if recover is Recover.LIST:
-        print(list_journals(settings.journal_dir))
+        say(list_journals(settings.journal_dir))
     elif recover is Recover.DISCARD:
-        print(discard_journal(settings.journal_dir, settings.journal))
+        say(discard_journal(settings.journal_dir, settings.journal))
     else:
         with _late_import():
             from arvados_fuse.command import recommit  # noqa: PLC0415

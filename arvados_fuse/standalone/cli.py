@@ -15,7 +15,7 @@ from arvados_fuse.standalone import cluster, garbage, people
 from arvados_fuse.standalone.directory import DATABASE, DirectoryUnusable
 from arvados_fuse.standalone.network import AddressUnusable, network
 from arvados_fuse.standalone.records.database import DatabaseUnusable
-from arvados_fuse.usage import ArgumentParser
+from arvados_fuse.usage import ArgumentParser, OutputError, say
 from arvados_fuse.version import __version__
 
 __all__ = ["main"]
@@ -134,15 +134,15 @@ def _add_user_commands(commands: Any) -> None:
 
 def _collect_garbage(parsed: argparse.Namespace) -> None:
     for line in parsed.action(parsed.directory):
-        print(line)
+        say(line)
 
 
 def _add_user(parsed: argparse.Namespace) -> None:
-    print(people.add_user(parsed.directory, parsed.name, parsed.email, is_admin=parsed.admin))
+    say(people.add_user(parsed.directory, parsed.name, parsed.email, is_admin=parsed.admin))
 
 
 def _print_environment(parsed: argparse.Namespace) -> None:
-    print(people.environment_of(parsed.directory, parsed.name), end="")
+    say(people.environment_of(parsed.directory, parsed.name).rstrip("\n"))
 
 
 def _run_cluster(parsed: argparse.Namespace) -> None:
@@ -159,7 +159,7 @@ def _run_cluster(parsed: argparse.Namespace) -> None:
         sample=parsed.sample,
         while_used=parsed.while_used,
     )
-    cluster.run(settings, lambda line: print(line, flush=True))
+    cluster.run(settings, say)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -175,6 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (
         DirectoryUnusable,
         DatabaseUnusable,
+        OutputError,
         AddressUnusable,
         cluster.PortTaken,
         cluster.TooFewServices,
