@@ -152,6 +152,45 @@ class TestSqlite:
         first.close()
         second.close()
 
+    INSERT = """
+import sqlite3, sys
+database = sqlite3.connect("data.db", timeout=30, isolation_level=None)
+for number in range(12):
+    database.execute("INSERT INTO t VALUES (?)", (int(sys.argv[1]) * 12 + number,))
+"""
+
+    def test_a_write_ahead_log_is_shared_by_processes(self, work):
+        """They share the index of the log through a mapping of a file."""
+        database = sqlite3.connect(work / "data.db")
+        assert database.execute("PRAGMA journal_mode=WAL").fetchone() == ("wal",)
+        database.execute("CREATE TABLE t(n INTEGER)")
+        database.commit()
+        command = [sys.executable, "-c", self.INSERT]
+        writers = [subprocess.Popen([*command, str(n)], cwd=work.root) for n in range(3)]
+        assert [writer.wait(30) for writer in writers] == [0, 0, 0]
+        found = database.execute("SELECT n FROM t ORDER BY n").fetchall()
+        assert found == [(number,) for number in range(36)]
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        database.close()
+        assert os.listdir(work.root) == ["data.db"]
+
+
+class TestMapping:
+    WRITE = """
+import mmap, sys
+with open("data", "r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
+    for start in range(int(sys.argv[1]) * 64, len(mapped), 4 * 64):
+        mapped[start : start + 64] = sys.argv[1].encode() * 64
+"""
+
+    def test_processes_write_to_the_same_pages(self, work):
+        (work / "data").write_bytes(bytes(256 * 1024))
+        command = [sys.executable, "-c", self.WRITE]
+        writers = [subprocess.Popen([*command, str(n)], cwd=work.root) for n in range(4)]
+        assert [writer.wait(30) for writer in writers] == [0] * 4
+        cells = b"".join(number * 64 for number in (b"0", b"1", b"2", b"3"))
+        assert (work / "data").read_bytes() == cells * 1024
+
 
 class TestRsync:
     ITEMIZE = ("rsync", "-a", "--itemize-changes")
