@@ -299,6 +299,9 @@ class ExtentMap:
 
     def segments(self) -> tuple[Segment, ...]:
         """The content as a manifest says it; raises ValueError if not all of it is stored."""
+        match self._pages:
+            case [_Page(sources=[Stored(locator, offset)])]:  # most files, in one go
+                return (Segment(locator, offset, self.size),)
         segments = []
         for start, size, source in self._walk():
             if not isinstance(source, Stored):
