@@ -456,7 +456,7 @@ class Writing(RuleBasedStateMachine):
                 mount.turns.plan(lambda: left.append(self._left(mount)), again, 100)
             mount.recover()
             mount.turns.finish()
-            assert self._ours(cluster.content) in possible
+            assert self._is_one_of(self._ours(cluster.content), possible)
             assert mount.walk() == cluster.content
         finally:
             mount.close()
@@ -464,6 +464,10 @@ class Writing(RuleBasedStateMachine):
         self._discard(directory)
         for each in left:
             self._recover(*each, possible, 0)
+
+    @staticmethod
+    def _is_one_of(content: Shown, possible: list[Shown]) -> bool:
+        return content in possible
 
     @rule()
     def commit(self) -> None:
