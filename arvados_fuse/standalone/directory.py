@@ -190,10 +190,10 @@ def remove_environment(directory: Path) -> None:
 
 
 def read_environment(directory: Path) -> dict[str, str] | None:
-    """Return the variables of env.sh; None if there is none."""
+    """Return the variables of env.sh; None if there is none, or it does not say how to get in."""
     try:
-        text = (directory / ENVIRONMENT).read_text()
-    except FileNotFoundError:
+        words = shlex.split((directory / ENVIRONMENT).read_text())
+    except (FileNotFoundError, ValueError):  # ValueError: no text, or a quotation without end
         return None
-    words = shlex.split(text)
-    return dict(word.split("=", 1) for word in words if "=" in word)
+    variables = dict(word.split("=", 1) for word in words if "=" in word)
+    return variables if {"ARVADOS_API_HOST", "ARVADOS_API_TOKEN"} <= variables.keys() else None

@@ -96,6 +96,16 @@ def test_environment_is_private_and_reads_back(tmp_path):
     assert directory.read_environment(tmp_path) is None
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"export 'A", b"\xff\xfe", b"export ARVADOS_API_HOST=127.0.0.1:1\n", b"hello\n"],
+)
+def test_environment_that_somebody_has_spoilt_is_none(tmp_path, content):
+    """So that who needs the cluster starts it, and with it comes a good one."""
+    (tmp_path / "env.sh").write_bytes(content)
+    assert directory.read_environment(tmp_path) is None
+
+
 def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "file"
     directory.write_file(path, b"old")
