@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -219,6 +220,28 @@ def test_what_is_saved_is_not_undone_by_an_older_moment_that_a_power_cut_has_lef
     mount.commit()
     for seed in range(8):
         assert after_power_cut(mount, disk, tmp_path, seed) == {"kept": b"2"}
+
+
+@pytest.mark.expects_log(
+    "is saved while its journal cannot be synced", "its journal is not shortened"
+)
+def test_what_is_written_is_saved_though_the_disk_of_the_journal_fails(
+    cluster: WritableCluster, mount: WritableMount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is the safest place that is left."""
+    handle = mount.create("file")
+    mount.write(handle, 0, b"synced")
+    sync(mount)
+    mount.write(handle, 6, b", not synced")
+
+    def fail(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", fail)
+        mount.fsync(handle)
+    assert cluster.content == {"file": b"synced, not synced"}
+    mount.release(handle)
 
 
 def test_what_is_recovered_is_recovered_once(
