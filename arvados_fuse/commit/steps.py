@@ -419,16 +419,16 @@ class Steps:
             session.journal_base = session.portable_data_hash
             session.owner.committed(content.item)
             session.settled += len(taken.places)
-        if tree is not None:
-            self._parse(session, tree)
-            with self._locked:
-                self.rebase(session, content.item, tree, len(content.manifest_text))
-        try:
+        try:  # at once: what is changed from now on is on top of what is committed
             session.journal.note_committed(
                 frozen.generation, session.portable_data_hash, attached, contents
             )
         except FileSystemError as error:
             _warn_of_journal(session, error)
+        if tree is not None:
+            self._parse(session, tree)
+            with self._locked:
+                self.rebase(session, content.item, tree, len(content.manifest_text))
 
     def _settle_contents(self, taken: Snapshot) -> None:
         """Do most of what settling a large commit takes, while others get the lock in between."""
