@@ -11,10 +11,12 @@ import ssl
 import threading
 import time
 import urllib.parse
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import arvados.api
 import arvados.util
+import googleapiclient.errors
 
 from arvados_fuse.api.records import text
 from arvados_fuse.api.translation import not_an_api_server, translated
@@ -45,7 +47,8 @@ LONGEST_PAUSE_S = 10.0
 """Between two tries of one request. The library by itself doubles it up to a quarter of an hour."""
 
 MOST_START_RETRIES = 3
-"""How often the library may try again to fetch the discovery document, with pauses of its own."""
+"""How often the library may try again to fetch the discovery document, with pauses of its own,
+from a host that has never answered."""
 
 
 class _Client:
@@ -63,6 +66,10 @@ class _Client:
         found = functools.cache(part) if callable(part) else part
         setattr(self, name, found)
         return found
+
+    def close(self) -> None:
+        """End its connections, on which an answer may be under way. It can be used again."""
+        self._service.close_connections()
 
 
 class Connection:
@@ -86,7 +93,7 @@ class Connection:
         self._insecure = insecure
         self._retries = retries
         self._metrics = metrics
-        self._idle: list[Any] = []
+        self._idle: list[_Client] = []
         self._patience_s = LONGEST_TRYING_S
         self._hurried = threading.Event()
         self.moved_at = -math.inf
@@ -154,6 +161,18 @@ class Connection:
         return answer
 
     def _execute(self, request: Any) -> Any:
+        pause = self._pauses()
+        request._sleep = pause  # no public name for it
+        for count in range(self._retries):
+            try:
+                return request.execute(num_retries=self._retries)
+            except http.client.IncompleteRead:
+                # The library repeats what fails in any other way for a passing reason.
+                pause(2.0**count)
+        return request.execute(num_retries=self._retries)
+
+    def _pauses(self) -> Callable[[float], None]:
+        """Return what waits between the tries of one request, and gives up in time."""
         failing_since: float | None = None
 
         def pause(time_s: float) -> None:
@@ -166,14 +185,7 @@ class Connection:
             else:
                 self._hurried.wait(min(time_s, LONGEST_PAUSE_S))
 
-        request._sleep = pause  # no public name for it
-        for count in range(self._retries):
-            try:
-                return request.execute(num_retries=self._retries)
-            except http.client.IncompleteRead:
-                # The library repeats what fails in any other way for a passing reason.
-                pause(2.0**count)
-        return request.execute(num_retries=self._retries)
+        return pause
 
     def _give_up(self) -> NoReturn:
         """Raise the error for a request that has failed for too long."""
@@ -183,31 +195,62 @@ class Connection:
 
     def call(self, action: Callable[[Any], Any]) -> Any:
         """Do `action` with a client object that nobody else uses meanwhile."""
-        idle = self._idle
         try:
-            client = idle.pop() if idle else self._new_client()
-            answer = action(client)
+            with self._client() as client:
+                answer = action(client)
         except FileSystemError:
             raise
         except Exception as error:
             raise translated(error, self._host, self._token) from error
         self.moved_at = time.monotonic()
-        idle.append(client)  # to the list of its token
         return answer
 
-    def _new_client(self) -> Any:
+    @contextmanager
+    def _client(self) -> Iterator[_Client]:
+        """Take a client object out of the idle ones, and put it back whatever comes of it.
+
+        To make another one, the host has to be there.
+        """
+        idle = self._idle
+        try:
+            client = idle.pop()
+        except IndexError:
+            client = self._new_client()
+        try:
+            yield client
+        except googleapiclient.errors.HttpError:
+            raise  # an answer like others
+        except BaseException:
+            client.close()
+            raise
+        finally:
+            idle.append(client)  # to the list of its token
+
+    def _new_client(self) -> _Client:
+        """Make a client object; for a host that has answered before, with patience."""
+        pause = self._pauses()
+        for count in range(self._retries if self.moved_at > -math.inf else 0):
+            try:
+                return self._make_client(0)
+            except (ClusterUnreachable, TimedOut):
+                pause(2.0**count)
+        return self._make_client(min(self._retries, MOST_START_RETRIES))
+
+    def _make_client(self, retries: int) -> _Client:
         try:
             service = arvados.api.api_client(
                 "v1",
                 f"https://{self._host}/discovery/v1/apis/{{api}}/{{apiVersion}}/rest",
                 self._token,
                 insecure=self._insecure,
-                num_retries=min(self._retries, MOST_START_RETRIES),
+                num_retries=retries,
                 timeout=REQUEST_TIME_LIMIT_S,
             )
         except (AttributeError, TypeError) as error:
             # The library looks into the discovery document without checking its shape.
             raise not_an_api_server(self._host, error) from error
+        except Exception as error:
+            raise translated(error, self._host, self._token) from error
         return _Client(service)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 
+import arvados.api
 import pytest
 
 from arvados_fuse.api import ArvadosCluster, Desired, Item, connection
@@ -70,6 +71,19 @@ def cluster(server):
     cluster = connect(server.host)
     server.requests.clear()
     return cluster
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """The client objects of the library that are made from now on."""
+    made, make = [], arvados.api.api_client
+
+    def noted(*arguments, **options):
+        made.append(arguments)
+        return make(*arguments, **options)
+
+    monkeypatch.setattr(arvados.api, "api_client", noted)
+    return made
 
 
 def failure(request) -> FileSystemError:
@@ -558,6 +572,68 @@ class TestFailures:
         failure(cluster.user_uuid)
         server.answers["users/current"] = Answer({"uuid": "zzzzz-tpzed-000000000000000"})
         assert cluster.user_uuid() == "zzzzz-tpzed-000000000000000"
+
+    @pytest.mark.parametrize("status", [401, 404, 422])
+    def test_a_refusal_costs_no_client_object(self, cluster, server, status, made):
+        server.answers["users/current"] = Answer({"errors": ["no"]}, status)
+        for _ in range(3):
+            failure(cluster.user_uuid)
+        assert made == []
+
+
+class TestAHostThatIsGoneForAWhile:
+    """Whoever asks meanwhile waits, whether there is a client object for it or not."""
+
+    USER = Answer({"uuid": "zzzzz-tpzed-000000000000000"})
+
+    @pytest.fixture
+    def pauses(self, monkeypatch):
+        """How long the connection would have waited between tries, which it does not."""
+        pauses = []
+        monkeypatch.setattr(connection, "LONGEST_PAUSE_S", 0.0)
+        monkeypatch.setattr(
+            connection.Connection, "_pauses", lambda self: lambda time_s: pauses.append(time_s)
+        )
+        return pauses
+
+    @pytest.fixture
+    def gone(self, tmp_path):
+        """What made two requests while its host was there; now it is not."""
+        with ApiServer(tmp_path) as server:
+            server.answers["users/current"] = self.USER
+            connected = connect(server.host, retries=4)
+            connected.user_uuid()
+        return connected
+
+    def test_a_request_is_repeated(self, gone, pauses):
+        assert isinstance(failure(gone.user_uuid), ClusterUnreachable)
+        assert len(pauses) == 4
+
+    def test_so_is_the_next_one_after_it(self, gone, pauses, made):
+        for _ in range(3):
+            failure(gone.user_uuid)
+        assert len(pauses) == 12
+        assert made == []
+
+    def test_a_request_that_needs_a_client_object_of_its_own_waits_too(self, server, monkeypatch):
+        monkeypatch.setattr(connection, "LONGEST_PAUSE_S", 0.0)
+        asked = connection.Connection(
+            server.host, TOKEN, insecure=True, retries=4, metrics=Metrics()
+        )
+        server.answers["users/current"] = self.USER
+        asked.send(lambda client: client.users().current())
+        asked.use_token(TOKEN)  # so that there is none
+        made, make = [], arvados.api.api_client
+
+        def refused_twice(*arguments, **options):
+            made.append(options["num_retries"])
+            if len(made) < 3:
+                raise ConnectionRefusedError
+            return make(*arguments, **options)
+
+        monkeypatch.setattr(arvados.api, "api_client", refused_twice)
+        asked.send(lambda client: client.users().current())
+        assert made == [0, 0, 0]
 
 
 class TestRecords:
