@@ -127,9 +127,7 @@ class WritableCollection(ChangingDirectory):
             if self.session is not None:
                 self.session.take_back()
         self.invalidate()
-        with suppress(
-            NoSuchEntry, AccessRefused
-        ):  # what is in the journal can be read all the same
+        with suppress(NoSuchEntry, AccessRefused):  # what is in the journal can be read even so
             self.refresh()
 
     def ended(self) -> None:
