@@ -16,7 +16,7 @@ from arvados_fuse.collection.tree import Tree
 from arvados_fuse.commit.replay import Replay
 from arvados_fuse.commit.session import SCRATCH_PREFIX, Session
 from arvados_fuse.commit.standin import stand_in
-from arvados_fuse.errors import FileSystemError, NoSuchEntry
+from arvados_fuse.errors import ClusterError, FileSystemError, NoSuchEntry
 from arvados_fuse.words import counted
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["Nobody", "Recovery"]
 
 log = logging.getLogger(__name__)
+
+MOST_TRIES = 5
+"""How often it is done anew because others have changed the collection meanwhile."""
 
 
 class Recovery:
@@ -75,25 +78,42 @@ class Recovery:
     def _recover(self, orphan: Orphan, uuid: str) -> None:
         recovered = orphan.read(uuid) if not uuid.startswith(SCRATCH_PREFIX) else None
         if recovered is not None:
-            found = self._find(recovered.portable_data_hash) or self._find(uuid)
-            session = self._begin_on(recovered, uuid, found)
-            try:
-                replay = Replay(recovered, session.draft)
-                present = self._changed_since(session)
-                for generation in recovered.generations():
-                    replay.do(generation)
-                    session.sources |= replay.sources
-                    session.adopt()
-                    if present is not None:
-                        self._note_if_committed(session, present)
-                if not session.portable_data_hash:
-                    self._rescue.leave_out_lost(session, found.manifest_text if found else "")
-                self._commit(session)
-            finally:
-                session.journal.drop()
-            done = counted(replay.done, "change")
-            log.info("Committed %s of %s from %s.", done, uuid, orphan.directory)
+            for _ in range(MOST_TRIES):
+                done = self._do_again(recovered, uuid)
+                if done is not None:
+                    break
+            else:
+                raise ClusterError(f"others change {uuid} faster than it can be recovered")
+            log.info("Committed %s of %s from %s.", counted(done, "change"), uuid, orphan.directory)
         orphan.discard(uuid)
+
+    def _do_again(self, recovered: Recovered, uuid: str) -> int | None:
+        """Do what a journal says and commit it. Returns how many changes that were.
+
+        None if the collection has changed meanwhile, so that it has to be done anew: that may have
+        been the last request of the mount that died, which the cluster has finished only now.
+        """
+        found = self._find(recovered.portable_data_hash) or self._find(uuid)
+        session = self._begin_on(recovered, uuid, found)
+        try:
+            replay = Replay(recovered, session.draft)
+            before = self._present(session)
+            is_changed = before is not None and before != session.portable_data_hash
+            present = self._content(session) if is_changed else None
+            for generation in recovered.generations():
+                replay.do(generation)
+                session.sources |= replay.sources
+                session.adopt()
+                if present is not None:
+                    self._note_if_committed(session, present)
+            if not session.portable_data_hash:
+                self._rescue.leave_out_lost(session, found.manifest_text if found else "")
+            if self._present(session) != before:
+                return None
+            self._commit(session, is_there=before is not None)
+        finally:
+            session.journal.drop()
+        return replay.done
 
     def _find(self, ident: str) -> CollectionContent | None:
         """Return a collection, by hash or uuid; None if it is gone."""
@@ -113,15 +133,16 @@ class Recovery:
             return self._begin(uuid, found.manifest_text, found.item.portable_data_hash)
         return self._begin(uuid, stand_in(recovered, found.manifest_text if found else ""), "")
 
-    def _changed_since(self, session: Session) -> Tree | None:
-        """Return the present content, if it is not what the session began on."""
+    def _present(self, session: Session) -> str | None:
+        """Return the hash of what the collection has now; None if it is gone."""
         try:
             state = self._cluster.collection_state(session.uuid)
         except NoSuchEntry:
             return None
         session.desired = state.desired
-        if state.portable_data_hash == session.portable_data_hash:
-            return None
+        return state.portable_data_hash
+
+    def _content(self, session: Session) -> Tree:
         return Tree.from_manifest(self._cluster.collection(session.uuid).manifest_text)
 
     def _note_if_committed(self, session: Session, present: Tree) -> None:
@@ -138,13 +159,11 @@ class Recovery:
         if shows(present, paths, {file.path: file.extents for file in taken.files}):
             settle(taken)
 
-    def _commit(self, session: Session) -> None:
-        try:
-            self._cluster.collection_state(session.uuid)
-        except NoSuchEntry:
-            self._rescue.save_as_new(session)
-        else:
+    def _commit(self, session: Session, *, is_there: bool) -> None:
+        if is_there:
             self._steps.commit(session)
+        else:
+            self._rescue.save_as_new(session)
 
 
 class Nobody:

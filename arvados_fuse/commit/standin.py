@@ -3,8 +3,9 @@
 A cluster keeps an old version only if it was current for some time, or if that was asked for
 (Arvados documentation, "Collection versioning"). What matters of one that is gone is in the
 journal: the content of each file that was changed, and which files were made. All else is taken
-from the version that there is now. On such a stand-in the changes can be done again, and what
-others have changed is merged as ever: no file is ever part theirs and part ours.
+from the version that there is now: where it is there, or where it was moved to if the cluster has
+that already. On such a stand-in the changes can be done again, and what others have changed is
+merged as ever: no file is ever part theirs and part ours.
 
 One thing cannot be known: whether others have changed a file that was removed or moved here, and
 not written to. It is taken for unchanged.
@@ -12,15 +13,18 @@ not written to. It is taken for unchanged.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from arvados_fuse.collection.delta import full_manifest, snapshot
 from arvados_fuse.collection.draft import Draft, DraftDirectory, DraftFile
 from arvados_fuse.collection.extents import Stored
 from arvados_fuse.collection.locator import block_name
+from arvados_fuse.collection.rename import rename
 from arvados_fuse.collection.signing import signed_locators
+from arvados_fuse.collection.transfer import remove
 from arvados_fuse.collection.tree import Tree
-from arvados_fuse.errors import IsDirectory, NoSuchEntry, NotDirectory
+from arvados_fuse.errors import FileSystemError, IsDirectory, NoSuchEntry, NotDirectory
 from arvados_fuse.journal.records import (
     Attach,
     Create,
@@ -33,6 +37,8 @@ from arvados_fuse.journal.records import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from arvados_fuse.journal.records import Content
     from arvados_fuse.journal.recovery import Recovered
 
@@ -56,6 +62,8 @@ class _StandIn:
         self._seen: set[str] = set()  # paths of the version that it is known of what they had
 
     def manifest(self) -> str:
+        for old, new in reversed(self._moved()):
+            self._move_back(old, new)
         for number, path in self._recovered.attached.items():
             self._had(path, self._recovered.contents.get(number))
         for operation in self._recovered.operations():
@@ -72,10 +80,46 @@ class _StandIn:
         assert taken is not None, "a whole snapshot is never nothing"
         return full_manifest(taken)
 
+    def _moved(self) -> list[tuple[str, str]]:
+        """Return the renames of what the version had, in order."""
+        moved = []
+        made: set[str] = set()
+        for operation in self._recovered.operations():
+            if isinstance(operation, Create | Mkdir | Receive):
+                made.add(operation.path)
+            elif isinstance(operation, Unlink | Rmdir | Remove):
+                made.discard(operation.path)
+            elif isinstance(operation, Rename):
+                old, new = operation
+                if old not in made:
+                    moved.append((old, new))
+                below = {path for path in made if _is_in(path, old)}
+                made = {path for path in made - below if not _is_in(path, new)}
+                made |= {new + path[len(old) :] for path in below}
+        return moved
+
+    def _move_back(self, old: str, new: str) -> None:
+        """Undo a rename, if the present version shows that it was done."""
+        try:
+            new_directory, new_name = self._draft.locate(new)
+            if not new_directory.has(new_name) or self._has(old):
+                return
+            *parents, old_name = old.split("/")
+            rename(new_directory, new_name, self._directory(parents), old_name)
+        except FileSystemError:
+            return  # others have made something else of it
+
+    def _has(self, path: str) -> bool:
+        try:
+            directory, name = self._draft.locate(path)
+            return directory.has(name)
+        except (NoSuchEntry, NotDirectory):
+            return False
+
     def _path(self, path: str) -> str:
         """Return what a path was in the version, before what was renamed since."""
         for old, new in reversed(self._renamed):
-            if path == new or path.startswith(new + "/"):
+            if _is_in(path, new):
                 path = old + path[len(new) :]
         return path
 
@@ -86,9 +130,7 @@ class _StandIn:
         self._seen.add(path)
         self._remove(path)
         *parents, name = path.split("/")
-        directory = self._draft.root
-        for parent in parents:
-            directory = self._subdirectory(directory, parent)
+        directory = self._directory(parents)
         if directory.has(name):
             return  # a directory: ours cannot be beside it
         file = directory.create(name)
@@ -97,6 +139,13 @@ class _StandIn:
         for locator, offset, size in self._signed(content or ()):
             file.write(end, size, Stored(locator, offset))
             end += size
+
+    def _directory(self, path: Iterable[str]) -> DraftDirectory:
+        """Return the directory of that path, made if need be."""
+        directory = self._draft.root
+        for name in path:
+            directory = self._subdirectory(directory, name)
+        return directory
 
     @staticmethod
     def _subdirectory(directory: DraftDirectory, name: str) -> DraftDirectory:
@@ -108,18 +157,17 @@ class _StandIn:
         return directory.mkdir(name) if found is None else directory.directory(name)
 
     def _had_not(self, path: str) -> None:
-        """The version had nothing there."""
+        """The version had nothing there. A directory that is there now was made since."""
         if path not in self._seen:
             self._seen.add(path)
-            self._remove(path)
+            with suppress(NoSuchEntry, NotDirectory):
+                remove(*self._draft.locate(path))
 
     def _remove(self, path: str) -> None:
         """Take a file away, if there is one."""
-        try:
+        with suppress(NoSuchEntry, IsDirectory, NotDirectory):
             directory, name = self._draft.locate(path)
             directory.unlink(name)
-        except (NoSuchEntry, IsDirectory, NotDirectory):
-            return
 
     def _signed(self, content: Content) -> Content:
         """Return it with the signatures of the present version, as far as it has the blocks.
@@ -132,3 +180,8 @@ class _StandIn:
             (fresh.get(block_name(locator), locator), offset, size)
             for locator, offset, size in content
         )
+
+
+def _is_in(path: str, directory: str) -> bool:
+    """Whether a path is another, or below it."""
+    return path == directory or path.startswith(directory + "/")

@@ -37,7 +37,7 @@ from arvados_fuse.commit.session import Owner, Session
 from arvados_fuse.commit.steps import Steps
 from arvados_fuse.commit.uploads import Uploader
 from arvados_fuse.commit.writing import Writing
-from arvados_fuse.errors import Busy, ClusterError, FileSystemError, TimedOut
+from arvados_fuse.errors import Busy, ClusterError, FileSystemError, NoSuchEntry, TimedOut
 from arvados_fuse.events import Event, State
 from arvados_fuse.fresh import SingleFlight
 from arvados_fuse.fusedir.changes import Changes, Refresher
@@ -91,6 +91,7 @@ class WritableCluster(FakeCluster):
         first, between the question whether it is what is expected and the change
     events: what the event bus tells next, the first of them first
     keeps_versions: whether what is replaced is kept as a version
+    keeps_content: whether content of before is found by its hash
     blocks: Keep
     clock: of the cluster and of its mounts
     token: of the user
@@ -98,6 +99,7 @@ class WritableCluster(FakeCluster):
 
     has_replace_files = True
     keeps_versions = True
+    keeps_content = True
     replicas = 1
 
     def __init__(self) -> None:
@@ -130,6 +132,9 @@ class WritableCluster(FakeCluster):
         return item
 
     def collection(self, ident: str) -> CollectionContent:
+        present = {item.portable_data_hash for item in self.items.values()}
+        if "+" in ident and not (self.keeps_content or ident in present):
+            raise NoSuchEntry(f"{ident} is gone")
         content = super().collection(ident)
         self._known[ident] = content.item.portable_data_hash
         return content

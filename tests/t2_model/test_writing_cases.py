@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,104 @@ def test_what_is_written_is_saved_though_the_disk_of_the_journal_fails(
         mount.fsync(handle)
     assert cluster.content == {"file": b"synced, not synced"}
     mount.release(handle)
+
+
+def test_the_last_request_of_a_killed_mount_may_be_done_while_its_journal_is_recovered(
+    mount: WritableMount, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Taken for a change by others, it would bring back what was removed after it was sent."""
+    mount.make("removed", b"1")
+    mount.commit_in_vain(ClusterError("the connection is gone"))
+    mount.unlink("removed")
+    mount.make("kept", b"2")
+    left = tmp_path / "left"
+    cluster = mount.left(left)
+    after = WritableMount(cluster, left)
+    edits = iter([{}, {"removed": b"1"}])
+    ask = cluster.collection_state
+
+    def state(ident: str) -> Any:
+        for changes in islice(edits, 1):
+            cluster.edit_elsewhere(changes)
+        return ask(ident)
+
+    monkeypatch.setattr(cluster, "collection_state", state)
+    after.recover()
+    assert cluster.content == {"kept": b"2"}
+    after.close()
+    mount.commit()
+
+
+def test_the_last_commit_of_a_killed_mount_is_known_though_the_version_before_it_is_gone(
+    cluster: WritableCluster, mount: WritableMount, tmp_path: Path
+) -> None:
+    """Where that had what was moved, and what was replaced by it, is seen from where it is now."""
+    before = {"moved": b"1", "d/f": b"2", "d/g": b"3", "kept": b"4", "left/h": b"5"}
+    cluster.edit_elsewhere(dict(before))
+    mount.make("replaced", b"6")
+    mount.rename("moved", "replaced")
+    mount.rename("d", "e")
+    mount.make("e/made", b"7")
+    mount.make("temporary", b"8")
+    mount.rename("temporary", "kept")
+    mount.rename("left/h", "h")
+    mount.rmdir("left")
+    mount.commit_in_vain(TimedOut("it is done, and the answer is lost"))
+    mount.rename("replaced", "again")
+    mount.unlink("e/f")
+    left = tmp_path / "left"
+    present = mount.left(left)
+    present.keeps_content = False
+    after = WritableMount(present, left)
+    after.recover()
+    files = {"again": b"1", "e/g": b"3", "e/made": b"7", "kept": b"8", "h": b"5"}
+    assert present.content == {"e": None, **files}
+    after.close()
+    mount.commit()
+
+
+def test_a_directory_in_the_place_of_a_file_that_was_made_before_it_was_not_there_before(
+    mount: WritableMount, tmp_path: Path
+) -> None:
+    """Also where the version before is gone, so that nothing else says so."""
+    mount.make("name", b"1")
+    mount.unlink("name")
+    mount.mkdir("name")
+    mount.make("name/file", b"2")
+    mount.commit_in_vain(TimedOut("it is done, and the answer is lost"))
+    left = tmp_path / "left"
+    present = mount.left(left)
+    present.keeps_content = False
+    present.edit_elsewhere({"name/theirs": b"3"})
+    after = WritableMount(present, left)
+    after.recover()
+    assert present.content == {"name": None, "name/file": b"2", "name/theirs": b"3"}
+    after.close()
+    mount.commit()
+
+
+@pytest.mark.expects_log("others change .* faster than it can be recovered")
+def test_a_journal_is_not_recovered_for_ever(
+    mount: WritableMount, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stays for the next mount if others change the collection all the time."""
+    mount.make("kept", b"2")
+    left = tmp_path / "left"
+    cluster = mount.left(left)
+    after = WritableMount(cluster, left)
+    ask, numbers = cluster.collection_state, count()
+
+    def state(ident: str) -> Any:
+        cluster.edit_elsewhere({"theirs": str(next(numbers)).encode()})
+        return ask(ident)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cluster, "collection_state", state)
+        assert not after.try_to_recover()
+    after.recover()
+    assert cluster.content["kept"] == b"2"
+    after.close()
+    mount.commit()
 
 
 def test_what_is_recovered_is_recovered_once(

@@ -675,11 +675,25 @@ class WritingTheSame(Writing):
         self.cluster.edit_elsewhere(changes)
 
 
+class WritingVersionsGone(Writing):
+    """The cluster finds no content of before: what a killed mount began on is put together anew.
+
+    That is exact as long as others change nothing.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cluster.keeps_content = False
+
+    def _edit_elsewhere(self, changes: dict[str, bytes | None]) -> None:
+        """Nobody does."""
+
+
 SEED = int(os.environ.get("ARV_MOUNT_MODEL_SEED", "1"))
 """Of what is drawn when ARV_MOUNT_MODEL_RUNS is not set."""
 
 MACHINES: list[Callable[[], Writing]] = [
-    Writing, WritingShortOfMemory, WritingWholeManifests, WritingTheSame,
+    Writing, WritingShortOfMemory, WritingWholeManifests, WritingTheSame, WritingVersionsGone,
 ]  # fmt: skip
 
 
