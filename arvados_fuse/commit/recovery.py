@@ -100,12 +100,14 @@ class Recovery:
             before = self._present(session)
             is_changed = before is not None and before != session.portable_data_hash
             present = self._content(session) if is_changed else None
-            for generation in recovered.generations():
+            for number, generation in enumerate(recovered.generations()):
+                if number and present is not None:
+                    self._note_if_committed(session, present)
                 replay.do(generation)
                 session.sources |= replay.sources
                 session.adopt()
-                if present is not None:
-                    self._note_if_committed(session, present)
+            if present is not None:
+                self._note_if_committed(session, present, was_begun=False)
             if not session.portable_data_hash:
                 self._rescue.leave_out_lost(session, found.manifest_text if found else "")
             if self._present(session) != before:
@@ -145,14 +147,22 @@ class Recovery:
     def _content(self, session: Session) -> Tree:
         return Tree.from_manifest(self._cluster.collection(session.uuid).manifest_text)
 
-    def _note_if_committed(self, session: Session, present: Tree) -> None:
+    def _note_if_committed(
+        self, session: Session, present: Tree, *, was_begun: bool = True
+    ) -> None:
         """Note that the cluster has what was done so far, if it shows that.
 
         The mount may have been killed after the cluster had made a commit and before the journal
         said so. Without this, our own commit would be taken for a change by others.
+
+        was_begun: whether a commit of it was begun; if not, others may have written the same, but
+            they have hardly moved the same
         """
         taken = snapshot(session.draft)
         if taken is None:
+            return
+        sources = taken.replace_files.values()
+        if not was_begun and any(source.startswith("current/") for source in sources):
             return
         self._steps.bring_blocks(session, taken)
         paths = {path[1:]: bool(source) for path, source in taken.replace_files.items()}

@@ -39,7 +39,7 @@ from arvados_fuse.journal.records import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from arvados_fuse.journal.records import Content
+    from arvados_fuse.journal.records import Content, Operation
     from arvados_fuse.journal.recovery import Recovered
 
 __all__ = ["stand_in"]
@@ -81,25 +81,23 @@ class _StandIn:
         return full_manifest(taken)
 
     def _moved(self) -> list[tuple[str, str]]:
-        """Return the renames of what the version had, in order."""
-        moved = []
-        made: set[str] = set()
-        for operation in self._recovered.operations():
-            if isinstance(operation, Create | Mkdir | Receive):
-                made.add(operation.path)
-            elif isinstance(operation, Unlink | Rmdir | Remove):
-                made.discard(operation.path)
-            elif isinstance(operation, Rename):
-                old, new = operation
-                if old not in made:
-                    moved.append((old, new))
-                below = {path for path in made if _is_in(path, old)}
-                made = {path for path in made - below if not _is_in(path, new)}
-                made |= {new + path[len(old) :] for path in below}
-        return moved
+        """Return the renames that the cluster has done, as far as can be seen, in order.
+
+        It has done those up to a commit that was begun if nothing is there any more that was moved
+        away till then.
+        """
+        done: list[tuple[str, str]] = []
+        moves = _Moves()
+        for generation in self._recovered.generations():
+            # Not after the last one, of which no commit was begun.
+            if moves.left and not any(map(self._has, moves.left)):
+                done = list(moves.done)
+            for operation in generation:
+                moves.note(operation)
+        return done
 
     def _move_back(self, old: str, new: str) -> None:
-        """Undo a rename, if the present version shows that it was done."""
+        """Undo a rename, unless others have made something else of it."""
         try:
             new_directory, new_name = self._draft.locate(new)
             if not new_directory.has(new_name) or self._has(old):
@@ -107,7 +105,7 @@ class _StandIn:
             *parents, old_name = old.split("/")
             rename(new_directory, new_name, self._directory(parents), old_name)
         except FileSystemError:
-            return  # others have made something else of it
+            return
 
     def _has(self, path: str) -> bool:
         try:
@@ -180,6 +178,48 @@ class _StandIn:
             (fresh.get(block_name(locator), locator), offset, size)
             for locator, offset, size in content
         )
+
+
+class _Moves:
+    """What was moved of a version.
+
+    done: the renames of what the version had, in order
+    left: paths where the version had something that was moved away, and nothing else is by now
+    """
+
+    def __init__(self) -> None:
+        self.done: list[tuple[str, str]] = []
+        self.left: set[str] = set()
+        self._made: set[str] = set()  # paths of what the version did not have
+        self._arrived: set[str] = set()  # paths of what it had elsewhere
+
+    def note(self, operation: Operation) -> None:
+        """Count what was done next."""
+        if isinstance(operation, Create | Mkdir | Receive):
+            self._made.add(operation.path)
+            self.left.discard(operation.path)
+        elif isinstance(operation, Unlink | Rmdir | Remove):
+            self._made.discard(operation.path)
+            self._arrived.discard(operation.path)
+        elif isinstance(operation, Rename):
+            self._note_rename(*operation)
+
+    def _note_rename(self, old: str, new: str) -> None:
+        if old not in self._made:
+            self.done.append((old, new))
+            if not any(_is_in(old, path) for path in self._arrived):
+                self.left.add(old)
+        was_made = old in self._made
+        self._made = _renamed(self._made, old, new)
+        self._arrived = _renamed(self._arrived, old, new) | (set() if was_made else {new})
+        self.left = {path for path in self.left if not _is_in(path, new)}
+
+
+def _renamed(paths: Iterable[str], old: str, new: str) -> set[str]:
+    """Return where things are after a rename; what was at the new path is gone."""
+    below = {path for path in paths if _is_in(path, old)}
+    rest = {path for path in paths if not (_is_in(path, old) or _is_in(path, new))}
+    return rest | {new + path[len(old) :] for path in below}
 
 
 def _is_in(path: str, directory: str) -> bool:

@@ -299,6 +299,24 @@ def test_the_last_commit_of_a_killed_mount_is_known_though_the_version_before_it
     mount.commit()
 
 
+def test_what_a_killed_mount_has_swapped_is_swapped_once(
+    cluster: WritableCluster, mount: WritableMount, tmp_path: Path
+) -> None:
+    """Where others have changed something else, and the version before is gone."""
+    cluster.edit_elsewhere({"a": b"1", "b": b"2"})
+    for old, new in (("a", "t"), ("b", "a"), ("t", "b")):
+        mount.rename(old, new)
+    left = tmp_path / "left"
+    present = mount.left(left)
+    present.keeps_content = False
+    present.edit_elsewhere({"theirs": b"3"})
+    after = WritableMount(present, left)
+    after.recover()
+    assert present.content == {"a": b"2", "b": b"1", "theirs": b"3"}
+    after.close()
+    mount.commit()
+
+
 def test_a_directory_in_the_place_of_a_file_that_was_made_before_it_was_not_there_before(
     mount: WritableMount, tmp_path: Path
 ) -> None:
